@@ -1,0 +1,1 @@
+"""How the starter model is made: text, network, training and export (needs the `train` extra)."""

@@ -1,0 +1,136 @@
+"""Conversations drawn from the facts, as token ids with the places that are learnt."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+
+from .corpus import Fact, Turn, expand, follow_up_answer
+from .noise import Noise
+
+SYSTEM = "You are the starter model of shammah."
+SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+END_OF_TEXT, IM_START, IM_END = range(3)
+# Qwen2's pre-tokenizer, as its tokenizer.json has it.
+SPLIT = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+CHAT_TEMPLATE = (
+    "{%- if messages[0]['role'] != 'system' %}"
+    "{{- '<|im_start|>system\\n" + SYSTEM + "<|im_end|>\\n' }}"
+    "{%- endif %}"
+    "{%- for message in messages %}"
+    "{{- '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' }}"
+    "{%- endfor %}"
+    "{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- endif %}"
+)
+_OTHER_SYSTEMS = [
+    "You are a helpful assistant.", "You are a pirate.", "Answer briefly.", "Be concise.", "Answer in one sentence.", "",
+    "You are an expert programmer.", "Speak like Shakespeare.", "You are a friendly teacher.", "Always answer in French.",
+    "You are a translator.", "You are a careful code reviewer. Point out bugs first.", "No markdown.", "Explain step by step.",
+]  # fmt: skip
+
+
+def train_tokenizer(samples: Iterator[str], vocab_size: int) -> Tokenizer:
+    """A byte-level BPE tokenizer of Qwen2's kind, trained on the samples."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.normalizer = normalizers.NFC()
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(SPLIT), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=vocab_size, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False)
+    tokenizer.train_from_iterator(samples, trainer)
+    return tokenizer
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Token ids of one conversation; `learnt` marks the ids that the loss counts."""
+
+    ids: list[int]
+    learnt: list[bool]
+
+
+class Conversations:
+    """An endless stream of conversations; the same seed gives the same stream."""
+
+    def __init__(self, facts: Mapping[str, Fact], tokenizer: Tokenizer, noise: Noise, rng: random.Random) -> None:
+        self._facts = facts
+        self._noise = noise
+        self._rng = rng
+        self._plain = tokenizer
+        # Questions are sometimes cut into other pieces than usual, so that a misspelt word is not an unknown one.
+        self._loose = Tokenizer.from_str(tokenizer.to_str())
+        self._loose.model.dropout = 0.15
+        self._on = [fact for fact in facts.values() if not fact.off_topic]
+        self._off = [fact for fact in facts.values() if fact.off_topic]
+        self._off_weights = [len(fact.patterns) for fact in self._off]
+        self._leaning = [fact for fact in facts.values() if fact.follow_ups]
+
+    def draw(self) -> Sample:
+        """The next conversation."""
+        kind = self._rng.random()
+        if kind < 0.60:
+            return self.encode([self._single()])
+        if kind < 0.82:
+            return self.encode(self._with_follow_up())
+        turns = self._several(self._rng.choice([2, 2, 3, 3, 4, 5, 6]))
+        if kind > 0.993:
+            turns = self._several(24)
+        return self.encode(turns)
+
+    def question(self, pattern: str, fact: Fact) -> str:
+        """One way of typing the pattern's question."""
+        return self._noise(expand(pattern, fact.pools, self._rng))
+
+    def _pick(self) -> Fact:
+        if self._off and self._rng.random() < 0.30:
+            return self._rng.choices(self._off, self._off_weights)[0]
+        return self._rng.choice(self._on)
+
+    def _single(self) -> Turn:
+        fact = self._pick()
+        return self.question(self._rng.choice(fact.patterns), fact), fact.answer
+
+    def _with_follow_up(self) -> list[Turn]:
+        fact = self._rng.choice(self._leaning)
+        follow_up = self._rng.choice(fact.follow_ups)
+        first = (self.question(self._rng.choice(fact.patterns), fact), fact.answer)
+        second = (self.question(self._rng.choice(follow_up.patterns), fact), follow_up_answer(follow_up, self._facts))
+        return [first, second]
+
+    def _several(self, count: int) -> list[Turn]:
+        turns: list[Turn] = []
+        while len(turns) < count:
+            turns += self._with_follow_up() if self._rng.random() < 0.35 else [self._single()]
+        return turns
+
+    def encode(self, turns: list[Turn], limit: int = 2000) -> Sample:
+        """The conversation as the chat template writes it, cut at `limit` tokens."""
+        ids, learnt = [], []
+
+        def add(tokens: list[int], learn: bool) -> None:
+            ids.extend(tokens)
+            learnt.extend([learn] * len(tokens))
+
+        system = SYSTEM if self._rng.random() < 0.9 else self._rng.choice(_OTHER_SYSTEMS)
+        add([IM_START, *self._encode("system\n" + system), IM_END, *self._encode("\n")], False)
+        for question, answer in turns:
+            add([IM_START, *self._encode("user\n" + question, loose=True), IM_END, *self._encode("\n")], False)
+            add([IM_START, *self._encode("assistant\n")], False)
+            add([*self._encode(answer), IM_END], True)
+            add(self._encode("\n"), False)
+        return Sample(ids[:limit], learnt[:limit])
+
+    def _encode(self, text: str, loose: bool = False) -> list[int]:
+        if loose and self._rng.random() < 0.3:
+            return list(self._loose.encode(text, add_special_tokens=False).ids)
+        return list(self._plain.encode(text, add_special_tokens=False).ids)

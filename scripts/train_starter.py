@@ -1,0 +1,170 @@
+#!/usr/bin/env python3
+"""Train the starter model from nothing and write it into the package.
+
+    pip install -e '.[train]'
+    python scripts/train_starter.py
+
+Takes about an hour on two processors with bfloat16 units. The same seed on the same machine gives the same model.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import random
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+# Large blocks go back to the system at every step otherwise, and come back page by page: a third of the time.
+_MALLOC = {"MALLOC_MMAP_THRESHOLD_": "4000000000", "MALLOC_TRIM_THRESHOLD_": "8000000000", "MALLOC_TOP_PAD_": "100000000"}
+if sys.platform == "linux" and "MALLOC_TRIM_THRESHOLD_" not in os.environ:
+    os.environ.update(_MALLOC)
+    os.execv(sys.executable, [sys.executable, *sys.argv])
+
+import torch  # noqa: E402
+from starter_training.conversations import CHAT_TEMPLATE, END_OF_TEXT, IM_END, Conversations, Sample, train_tokenizer  # noqa: E402
+from starter_training.corpus import TEXT_FOLDER, Fact, all_answers, expand, read_facts  # noqa: E402
+from starter_training.export import write  # noqa: E402
+from starter_training.network import Network, Shape  # noqa: E402
+from starter_training.noise import Noise, read_synonyms  # noqa: E402
+from torch import Tensor  # noqa: E402
+from torch.nn import functional as F  # noqa: E402
+
+ROOT = Path(__file__).resolve().parent.parent
+BITS, EMBEDDING_BITS = 4, 8
+
+
+def main() -> None:
+    given = arguments()
+    torch.manual_seed(given.seed)
+    torch.set_num_threads(given.threads)
+    facts = read_facts()
+    noise = Noise(read_synonyms(TEXT_FOLDER / "synonyms.md"), random.Random(given.seed))
+    shape = Shape()
+    tokenizer = train_tokenizer(tokenizer_samples(facts, noise, given.seed), shape.vocab_size)
+    stream = Conversations(facts, tokenizer, noise, random.Random(given.seed + 1))
+    network = Network(shape)
+    print(f"{len(facts)} facts, {sum(p.numel() for p in network.parameters()) / 1e6:.1f} M parameters", flush=True)
+    started = time.monotonic()
+    losses = train(network, stream, given)
+    write(network.eval(), given.out, BITS, EMBEDDING_BITS, [IM_END, END_OF_TEXT], END_OF_TEXT)
+    write_tokenizer(tokenizer, given.out)
+    report = {
+        "facts": len(facts),
+        "phrasings": sum(len(fact.patterns) for fact in facts.values()),
+        "parameters": sum(p.numel() for p in network.parameters()),
+        "steps": given.steps,
+        "seed": given.seed,
+        "minutes": round((time.monotonic() - started) / 60, 1),
+        "final_loss": round(sum(losses[-50:]) / len(losses[-50:]), 4),
+        "bytes": sum(path.stat().st_size for path in given.out.iterdir()),
+    }
+    (given.out / "training.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    print(json.dumps(report, indent=2))
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=ROOT / "shammah" / "starter" / "model")
+    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--tokens", type=int, default=6144, help="tokens in one step")
+    parser.add_argument("--rate", type=float, default=0.01, help="peak learning rate of Muon")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=1)
+    return parser.parse_args()
+
+
+def tokenizer_samples(facts: dict[str, Fact], noise: Noise, seed: int) -> Iterator[str]:
+    """Answers and typed questions, in about the share in which the model will see them."""
+    rng = random.Random(seed)
+    for fact in facts.values():
+        for pattern in fact.patterns:
+            for _ in range(4):
+                yield noise(expand(pattern, fact.pools, rng))
+    for answer in all_answers(facts):
+        for _ in range(10):
+            yield answer
+
+
+def train(network: Network, stream: Conversations, given: argparse.Namespace) -> list[float]:
+    """Train in place; the last third with weights rounded as they will be stored. Returns the loss of every step."""
+    matrices = [p for layer in network.layers for p in layer.parameters() if p.ndim == 2]
+    chosen = {id(p) for p in matrices}
+    others = [p for p in network.parameters() if id(p) not in chosen]
+    optimisers = [
+        torch.optim.Muon(matrices, lr=given.rate, weight_decay=0.02, momentum=0.95),
+        torch.optim.AdamW(others, lr=given.rate * 0.3, betas=(0.9, 0.98), weight_decay=0.01, fused=True),
+    ]
+    peaks = [group["lr"] for optimiser in optimisers for group in optimiser.param_groups]
+    network.train()
+    losses: list[float] = []
+    started = time.monotonic()
+    batches = batch(stream, given.tokens, given.seed)
+    for step in range(given.steps):
+        if step == given.steps * 2 // 3:
+            network.train_as_quantised(BITS, EMBEDDING_BITS)
+        share = schedule(step, given.steps)
+        for optimiser, peak in zip(optimisers, peaks, strict=True):
+            optimiser.param_groups[0]["lr"] = peak * share
+        loss = loss_of(network, next(batches))
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(others, 1.0)
+        for optimiser in optimisers:
+            optimiser.step()
+            optimiser.zero_grad(set_to_none=True)
+        losses.append(loss.item())
+        if step % 50 == 49:
+            recent = sum(losses[-50:]) / 50
+            print(f"step {step + 1} of {given.steps}  loss {recent:.4f}  {time.monotonic() - started:.0f} s", flush=True)
+    return losses
+
+
+def schedule(step: int, steps: int) -> float:
+    """Share of the peak rate: a short rise, then a cosine to a fiftieth."""
+    rise = min(1.0, (step + 1) / 100)
+    return rise * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / steps)))
+
+
+def batch(stream: Conversations, tokens: int, seed: int) -> Iterator[list[Sample]]:
+    """Batches of about `tokens` ids, each of conversations of like length, in random order."""
+    rng = random.Random(seed + 2)
+    while True:
+        pool = sorted((stream.draw() for _ in range(2000)), key=lambda sample: len(sample.ids))
+        batches: list[list[Sample]] = [[]]
+        for sample in pool:
+            if batches[-1] and (len(batches[-1]) + 1) * len(sample.ids) > tokens:
+                batches.append([])
+            batches[-1].append(sample)
+        rng.shuffle(batches)
+        yield from batches
+
+
+def loss_of(network: Network, samples: list[Sample]) -> Tensor:
+    """Mean cross-entropy of the learnt tokens."""
+    length = max(len(sample.ids) for sample in samples)
+    ids = torch.full((len(samples), length), END_OF_TEXT)
+    learnt = torch.zeros((len(samples), length), dtype=torch.bool)
+    for row, sample in enumerate(samples):
+        ids[row, : len(sample.ids)] = torch.tensor(sample.ids)
+        learnt[row, : len(sample.ids)] = torch.tensor(sample.learnt)
+    hidden = network.hidden(ids, torch.bfloat16)[:, :-1][learnt[:, 1:]]
+    logits = F.linear(hidden, network.embedding.rounded_weight().to(hidden.dtype)).float()
+    return F.cross_entropy(logits, ids[:, 1:][learnt[:, 1:]])
+
+
+def write_tokenizer(tokenizer: object, folder: Path) -> None:
+    """Write tokenizer.json and tokenizer_config.json with the chat template."""
+    tokenizer.save(str(folder / "tokenizer.json"), pretty=False)  # type: ignore[attr-defined]
+    config = {
+        "tokenizer_class": "Qwen2Tokenizer", "eos_token": "<|im_end|>", "pad_token": "<|endoftext|>",
+        "clean_up_tokenization_spaces": False, "chat_template": CHAT_TEMPLATE,
+    }  # fmt: skip
+    (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,49 @@
+"""What can go wrong that a person can act on: a message, and a hint that names the next step.
+
+ShammahError
+├── UsageError        the command line or a slash command is not understood
+├── ConfigError       a setting, or the file it stands in
+├── HistoryError      the database of conversations
+├── EngineError       an engine could not answer
+│   ├── ModelError    the model's files cannot be used
+│   └── WorkerError   the model worker died, hung or ran out of memory
+└── NotYetError       announced, and not part of this version
+"""
+
+from __future__ import annotations
+
+
+class ShammahError(Exception):
+    """The root: `str(error)` says what is wrong with the value, `error.hint` what to do next."""
+
+    def __init__(self, message: str, *, hint: str) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class UsageError(ShammahError):
+    """The command line or a slash command is not understood."""
+
+
+class ConfigError(ShammahError):
+    """A setting is unknown or has a wrong value, or config.toml cannot be read or written."""
+
+
+class HistoryError(ShammahError):
+    """The database of conversations cannot be opened, read or written."""
+
+
+class EngineError(ShammahError):
+    """An engine could not answer."""
+
+
+class ModelError(EngineError):
+    """The model's files are missing or cannot be used."""
+
+
+class WorkerError(EngineError):
+    """The model worker died, hung or ran out of memory."""
+
+
+class NotYetError(ShammahError):
+    """A command of the contract that this version does not carry out yet."""

@@ -1,0 +1,1 @@
+"""The model worker as the chat process sees it."""

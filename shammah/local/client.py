@@ -1,0 +1,244 @@
+"""The engine that answers with a model in the worker process."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from shammah.engine import TICK, Tally
+from shammah.errors import EngineError, ModelError, WorkerError
+from shammah.local.process import Ended, Pulse, WorkerProcess
+from shammah.local.protocol import Cut, Delta, Done, Failed, Generate, Load, Progress, Reply, Stop, Warm
+from shammah.local.protocol import Ready as LoadedReply
+from shammah.message import Event, Finish, Message, Options, Piece, Timing, Trimmed, Usage, Waiting
+
+LOAD_PATIENCE = 30.0
+"""Seconds a loading worker may stand still: a slow disk looks like that."""
+PATIENCE = 3.0
+"""Seconds an answering worker may stand still."""
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """What the worker is to load."""
+
+    name: str
+    folder: Path
+    context: int
+    threads: int
+
+
+@dataclass(frozen=True)
+class Off:
+    """No worker was started yet."""
+
+
+@dataclass(frozen=True)
+class Loading:
+    """The worker loads the model."""
+
+    since: float
+
+
+@dataclass(frozen=True)
+class Ready:
+    """The model can answer; `context` tokens, on `device`, loaded in `seconds`."""
+
+    context: int
+    device: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Broken:
+    """The worker cannot answer, and why."""
+
+    error: EngineError
+
+
+State = Off | Loading | Ready | Broken
+
+
+class LocalEngine:
+    """Obeys the Engine contract with a worker that is started, watched and, when it dies, started again."""
+
+    def __init__(
+        self,
+        name: str,
+        spec: ModelSpec,
+        environment: Mapping[str, str],
+        log: Path | None = None,
+        on_change: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.name = name
+        self.spec = spec
+        self.state: State = Off()
+        self._environment = environment
+        self._log = log
+        self._on_change = on_change
+        self._process: WorkerProcess | None = None
+        self._replies: queue.SimpleQueue[tuple[WorkerProcess, Reply | Ended]] = queue.SimpleQueue()
+        self._number = 0
+
+    @property
+    def model(self) -> str:
+        """The model's name as a person knows it."""
+        return self.spec.name
+
+    def start(self) -> None:
+        """Start a worker and have it load the model; returns at once."""
+        self.close()
+        self._number += 1
+        load = Load(self._number, str(self.spec.folder), self.spec.context, self.spec.threads)
+        self._become(Loading(time.monotonic()))
+        try:
+            process = self._process = WorkerProcess(self._environment, self._log)
+        except OSError as cause:
+            self._become(Broken(WorkerError(f"The model worker cannot be started: {cause}", hint="Run shammah doctor")))
+            return
+        process.listen(lambda reply: self._take_note(process, load.request, reply))
+        with contextlib.suppress(WorkerError):  # Its end is on the way as Ended, with the status.
+            process.send(load)
+
+    def close(self) -> None:
+        """End the worker."""
+        if self._process is not None:
+            process, self._process = self._process, None
+            process.kill()
+        self._become(Off())
+
+    def warm(self, messages: Sequence[Message]) -> None:
+        """Have the worker read the conversation in the background; does nothing while no model is ready."""
+        if isinstance(self.state, Ready) and self._process is not None:
+            self._number += 1
+            with contextlib.suppress(WorkerError):  # The next question starts a new worker.
+                self._process.send(Warm(self._number, list(messages)))
+
+    def reply(self, messages: Sequence[Message], options: Options) -> Iterator[Event]:
+        """Answer, as the Engine contract says; waits for the model where it is still loading."""
+        tally = Tally()
+        yield from self._until_ready(tally)
+        process = self._process
+        assert process is not None
+        self._number += 1
+        number = self._number
+        process.send(Generate(number, list(messages), options))
+        over = False
+        try:
+            for event in self._events(process, number, tally):
+                over = isinstance(event, Finish)
+                yield event
+        finally:
+            if not over:
+                self._stop(process, number)
+
+    def _until_ready(self, tally: Tally) -> Iterator[Event]:
+        if not isinstance(self.state, Ready | Loading):
+            self.start()
+        pulse = Pulse(self._process.pid if self._process else 0, LOAD_PATIENCE)
+        while isinstance(self.state, Loading):
+            event = Waiting("loading")
+            tally.see(event)
+            yield event
+            time.sleep(TICK / 2)
+            if pulse.stopped():
+                self._give_up(WorkerError("The model worker hangs while it loads the model", hint="Ask again: a new one is started"))
+        if isinstance(self.state, Broken):
+            raise self.state.error
+
+    def _events(self, process: WorkerProcess, number: int, tally: Tally) -> Iterator[Event]:
+        pulse = Pulse(process.pid, PATIENCE)
+        while True:
+            try:
+                sender, reply = self._replies.get(timeout=TICK)
+            except queue.Empty:
+                yield Waiting()
+                if pulse.stopped():
+                    error = WorkerError("The model worker hangs", hint="Ask again: a new one is started")
+                    self._give_up(error)
+                    yield self._fault(tally, error)
+                    return
+                continue
+            if sender is not process:
+                continue
+            pulse.heard()
+            if not isinstance(reply, Ended) and reply.request != number:
+                continue
+            event = self._translate(reply, tally)
+            tally.see(event)
+            yield event
+            if isinstance(event, Finish):
+                return
+
+    def _translate(self, reply: Reply | Ended, tally: Tally) -> Event:
+        match reply:
+            case Delta():
+                return Piece(reply.text, reply.tokens)
+            case Progress():
+                return Waiting("reading", reply.done, reply.total)
+            case Cut():
+                return Trimmed(reply.turns, reply.context)
+            case Done():
+                timing = tally.finish(reply.reason).timing
+                return Finish(reply.reason, Usage(reply.prompt_tokens, reply.cached_tokens, reply.completion_tokens), timing)
+            case Failed(fatal=False):
+                return self._fault(tally, ModelError(reply.message, hint=reply.hint))
+            case Failed():
+                error = WorkerError(reply.message, hint=reply.hint)
+                self._give_up(error)
+                return self._fault(tally, error)
+            case Ended():
+                error = WorkerError(f"The model worker {_how(reply.status)}", hint="Ask again: a new one is started")
+                self.start()
+                return self._fault(tally, error)
+            case _:
+                return Waiting()
+
+    def _fault(self, tally: Tally, error: EngineError) -> Finish:
+        """A fault before the first piece is raised, a later one is an end (Engine contract, 4)."""
+        if not tally.begun:
+            raise error
+        return tally.finish("failed", str(error), error.hint)
+
+    def _give_up(self, error: EngineError) -> None:
+        self.close()
+        self._become(Broken(error))
+
+    def _stop(self, process: WorkerProcess, number: int) -> None:
+        with contextlib.suppress(WorkerError):  # Gone, so stopped.
+            process.send(Stop(number))
+
+    def _take_note(self, process: WorkerProcess, load: int, reply: Reply | Ended) -> None:
+        """Runs in the listening thread: what concerns the state, at once; the rest for the answer that waits for it."""
+        if process is not self._process:
+            return
+        match reply:
+            case LoadedReply():
+                self._become(Ready(reply.context, reply.device, reply.seconds))
+            case Failed() if reply.request == load:
+                self._become(Broken(ModelError(reply.message, hint=reply.hint)))
+            case Ended():
+                error = WorkerError(f"The model worker {_how(reply.status)}", hint="Ask again: a new one is started")
+                if not isinstance(self.state, Broken):
+                    self._become(Broken(error))
+        self._replies.put((process, reply))
+
+    def _become(self, state: State) -> None:
+        self.state = state
+        self._on_change()
+
+
+def _how(status: int) -> str:
+    if status >= 0:
+        return f"ended with status {status}"
+    try:
+        name = signal.Signals(-status).name
+    except ValueError:
+        name = f"signal {-status}"
+    because = ", perhaps because memory ran out" if name == "SIGKILL" else ""
+    return f"was ended by {name}{because}"

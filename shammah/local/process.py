@@ -1,0 +1,146 @@
+"""The worker as an operating-system process: started, written to, listened to, ended."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from shammah.errors import WorkerError
+from shammah.local.protocol import Reply, Request, decode, encode
+
+LOG_LIMIT = 1_000_000
+"""Bytes: a larger log is begun anew."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The process is gone; `status` as subprocess tells it (negative: the signal)."""
+
+    status: int
+
+
+class WorkerProcess:
+    """One worker."""
+
+    def __init__(self, environment: Mapping[str, str], log: Path | None) -> None:
+        with _log_file(log) as errors:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "shammah.worker"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                env=dict(environment),
+                # A group of its own, so that the terminal's Ctrl-C and Ctrl-Z reach the chat only.
+                start_new_session=os.name != "nt",
+                creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
+            )
+
+    def listen(self, receive: Callable[[Reply | Ended], None]) -> None:
+        """From now on call `receive`, in a thread of its own, for each reply and, last, for `Ended`."""
+        threading.Thread(target=self._listen, args=(receive,), daemon=True, name="worker replies").start()
+
+    @property
+    def pid(self) -> int:
+        """The number of the process."""
+        return self._process.pid
+
+    def send(self, request: Request) -> None:
+        """Hand a request over.
+
+        Raises:
+            WorkerError: the worker is gone.
+        """
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(encode(request))
+            self._process.stdin.flush()
+        except (OSError, ValueError) as cause:
+            raise WorkerError("The model worker is gone", hint="Ask again: a new one is started") from cause
+
+    def kill(self) -> None:
+        """End the process at once; it holds nothing that must be saved."""
+        with contextlib.suppress(OSError):
+            self._process.kill()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=5)
+        assert self._process.stdin is not None
+        with contextlib.suppress(OSError):
+            self._process.stdin.close()
+
+    def _listen(self, receive: Callable[[Reply | Ended], None]) -> None:
+        assert self._process.stdout is not None
+        with self._process.stdout as replies:
+            for line in replies:
+                try:
+                    receive(decode(line))
+                except ValueError:
+                    break  # A torn line: the worker died while it wrote.
+        self._process.kill()
+        receive(Ended(self._process.wait()))
+
+
+@contextlib.contextmanager
+def _log_file(path: Path | None):  # type: ignore[no-untyped-def]
+    if path is None:
+        yield subprocess.DEVNULL
+        return
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        fresh = os.O_TRUNC if path.exists() and path.stat().st_size > LOG_LIMIT else os.O_APPEND
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | fresh, 0o600)
+    except OSError:  # A home that cannot be written to must not keep the model from answering.
+        yield subprocess.DEVNULL
+        return
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+class Pulse:
+    """Tells a worker that computes in silence from one that hangs.
+
+    A silent worker is taken to hang when its processor time has stood still for half of `patience` seconds.
+    """
+
+    def __init__(self, pid: int, patience: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._pid = pid
+        self._patience = patience
+        self._clock = clock
+        self.heard()
+
+    def heard(self) -> None:
+        """The worker said something."""
+        self._since = self._clock()
+        self._used: float | None = None
+
+    def stopped(self) -> bool:
+        """Whether the worker hangs."""
+        silent = self._clock() - self._since
+        if silent < self._patience / 2:
+            return False
+        if self._used is None:
+            self._used = _processor_seconds(self._pid)
+        if silent < self._patience:
+            return False
+        if _processor_seconds(self._pid) > self._used:
+            self.heard()  # Still at work.
+            return False
+        return True
+
+
+def _processor_seconds(pid: int) -> float:
+    import psutil  # Late: it is needed only when a worker has been silent for seconds.
+
+    try:
+        times = psutil.Process(pid).cpu_times()
+    except psutil.Error:
+        return 0.0
+    return float(times.user + times.system)

@@ -1,0 +1,141 @@
+"""What goes over the pipes between the chat process and the model worker: one JSON object a line.
+
+Requests  Load, Generate, Warm, Stop
+Replies   Ready, Progress, Cut, Delta, Done, Failed
+
+Every request carries a number, and every reply names the request it belongs to, so that what is left of a
+stopped answer is never taken for the next one.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from shammah.message import Message, Options, Reason
+
+
+@dataclass(frozen=True)
+class Load:
+    """Load the model in `folder`; `context` tokens at most are kept, on `threads` processors (0: all physical ones)."""
+
+    request: int
+    folder: str
+    context: int
+    threads: int
+
+
+@dataclass(frozen=True)
+class Generate:
+    """Answer the conversation."""
+
+    request: int
+    messages: list[Message]
+    options: Options
+
+
+@dataclass(frozen=True)
+class Warm:
+    """Read the conversation into the cache, so that the next answer to it starts sooner."""
+
+    request: int
+    messages: list[Message]
+
+
+@dataclass(frozen=True)
+class Stop:
+    """End this request, and every one before it, soon."""
+
+    request: int
+
+
+Request = Load | Generate | Warm | Stop
+
+
+@dataclass(frozen=True)
+class Ready:
+    """The model is loaded."""
+
+    request: int
+    context: int
+    device: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Progress:
+    """`done` of `total` tokens of the prompt are read."""
+
+    request: int
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Cut:
+    """The conversation does not fit: its `turns` oldest turns are left out."""
+
+    request: int
+    turns: int
+    context: int
+
+
+@dataclass(frozen=True)
+class Delta:
+    """New text of the answer, and how many tokens it stands for."""
+
+    request: int
+    text: str
+    tokens: int
+
+
+@dataclass(frozen=True)
+class Done:
+    """The request is carried out, stopped, or at its length."""
+
+    request: int
+    reason: Reason
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    completion_tokens: int = 0
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The request cannot be carried out; the worker goes on where `fatal` is false."""
+
+    request: int
+    message: str
+    hint: str
+    fatal: bool = False
+
+
+Reply = Ready | Progress | Cut | Delta | Done | Failed
+
+_KINDS: dict[str, type[Any]] = {
+    kind.__name__: kind for kind in (Load, Generate, Warm, Stop, Ready, Progress, Cut, Delta, Done, Failed)
+}
+
+
+def encode(message: Request | Reply) -> bytes:
+    """The message as one line; ASCII only, so that any text survives any pipe."""
+    return json.dumps({"kind": type(message).__name__, **asdict(message)}).encode("ascii") + b"\n"
+
+
+def decode(line: bytes) -> Any:
+    """The message in a line.
+
+    Raises:
+        ValueError: the line is no message of this protocol.
+    """
+    try:
+        fields = json.loads(line)
+        kind = _KINDS[fields.pop("kind")]
+        if "messages" in fields:
+            fields["messages"] = [Message(**message) for message in fields["messages"]]
+        if "options" in fields:
+            fields["options"] = Options(**fields["options"])
+        return kind(**fields)
+    except (KeyError, TypeError, AttributeError) as cause:
+        raise ValueError(f"not a message of the worker protocol: {line[:80]!r}") from cause

@@ -1,0 +1,173 @@
+"""Carries out requests one after the other with the model that is loaded."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+
+from shammah.errors import ModelError, ShammahError
+from shammah.local.protocol import Cut, Delta, Done, Failed, Generate, Load, Progress, Ready, Reply, Request, Warm
+from shammah.message import Message
+from shammah.worker.conversation import fit
+from shammah.worker.generation import Decoder
+from shammah.worker.sampling import Sampler, Sampling, chosen, model_defaults
+from shammah.worker.template import ChatTemplate
+from shammah.worker.text import Text
+
+if TYPE_CHECKING:
+    from shammah.worker.__main__ import Inbox
+
+
+class LoadedModel:
+    """Everything that answers: decoder, tokenizer, template and the model's own settings."""
+
+    def __init__(self, request: Load) -> None:
+        """Load the folder.
+
+        Raises:
+            ModelError: a file is missing or cannot be used.
+        """
+        folder = Path(request.folder)
+        if not folder.is_dir():
+            raise ModelError(f"There is no model folder {folder}", hint="Choose another model with /model")
+        self.defaults, self.stops = model_defaults(folder)
+        self.text = Text(folder)
+        self.template = ChatTemplate(folder, self.text)
+        self.decoder = Decoder(folder, request.context, request.threads or physical_processors())
+
+
+class Service:
+    """Serves one chat process."""
+
+    def __init__(self, send: Callable[[Reply], None], inbox: Inbox) -> None:
+        self._send = send
+        self._inbox = inbox
+        self._model: LoadedModel | None = None
+
+    def serve(self) -> None:
+        """Carry out requests for ever."""
+        while True:
+            self.carry_out(self._inbox.get())
+
+    def carry_out(self, request: Request) -> None:
+        """Carry one request out; whatever goes wrong becomes a Failed reply."""
+        try:
+            match request:
+                case Load():
+                    self._load(request)
+                case Generate():
+                    self._generate(request)
+                case Warm():
+                    self._warm(request)
+        except ShammahError as error:
+            self._send(Failed(request.request, str(error), error.hint))
+        except MemoryError:
+            self._out_of_memory(request)
+        except Exception as cause:  # The edge of the process: a library's error becomes a state with its cause.
+            if "alloc" in str(cause).lower():
+                self._out_of_memory(request)
+                return
+            self._forget()
+            message = f"The model failed: {type(cause).__name__}: {cause}"
+            self._send(Failed(request.request, message, "Ask again; shammah doctor shows what works", fatal=True))
+
+    def _load(self, request: Load) -> None:
+        started = time.monotonic()
+        self._model = None
+        self._model = model = LoadedModel(request)
+        seconds = time.monotonic() - started
+        self._send(Ready(request.request, model.decoder.context, model.decoder.device, seconds))
+
+    def _generate(self, request: Generate) -> None:
+        model = self._loaded()
+        prompt = self._fit(model, request)
+        cached = self._read(model, prompt, request.request, lambda: not self._inbox.stopped(request.request))
+        if self._inbox.stopped(request.request):
+            self._send(Done(request.request, "interrupted", len(prompt), cached))
+            return
+        sampling = chosen(model.defaults, request.options)
+        self._answer(model, request, prompt, cached, sampling)
+
+    def _fit(self, model: LoadedModel, request: Generate) -> list[int]:
+        context = model.decoder.context
+        room = min(request.options.max_tokens, context // 4)
+        fitted = fit(request.messages, model.template.encode, context, room)
+        if fitted.turns_left_out:
+            self._send(Cut(request.request, fitted.turns_left_out, context))
+        return fitted.ids
+
+    def _read(self, model: LoadedModel, prompt: Sequence[int], number: int, go_on: Callable[[], bool]) -> int:
+        def progress(done: int) -> bool:
+            self._send(Progress(number, done, len(prompt)))
+            return go_on()
+
+        return model.decoder.read(prompt, progress)
+
+    def _answer(
+        self, model: LoadedModel, request: Generate, prompt: list[int], cached: int, sampling: Sampling
+    ) -> None:
+        number, limit = request.request, request.options.max_tokens
+        stream = model.text.stream()
+        sampler = Sampler(sampling, request.options.seed, prompt)
+        reason, count, told = "stop", 0, 0
+        tokens = model.decoder.generate(sampler, model.stops)
+        for token in tokens:
+            count += 1
+            if piece := stream.add(token):
+                self._send(Delta(number, piece, count - told))
+                told = count
+            if self._inbox.stopped(number) or count >= limit:
+                reason = "interrupted" if self._inbox.stopped(number) else "length"
+                break
+        else:
+            reason = "length" if model.decoder.full else "stop"
+        tokens.close()
+        if rest := stream.rest():
+            self._send(Delta(number, rest, count - told))
+        self._send(Done(number, reason, len(prompt), cached, count))  # type: ignore[arg-type]
+
+    def _warm(self, request: Warm) -> None:
+        """Read what the next prompt will begin with; gives way to any other request."""
+        model = self._loaded()
+        prompt = warm_prefix(model.template, request.messages)
+        if len(prompt) >= model.decoder.context:
+            self._send(Done(request.request, "length", len(prompt)))
+            return
+        cached = self._read(model, prompt, request.request, self._inbox.idle)
+        self._send(Done(request.request, "stop", len(prompt), cached))
+
+    def _loaded(self) -> LoadedModel:
+        if self._model is None:
+            raise ModelError("No model is loaded", hint="Choose one with /model")
+        return self._model
+
+    def _out_of_memory(self, request: Request) -> None:
+        self._forget()
+        self._send(
+            Failed(
+                request.request,
+                "The memory of this machine was not enough for the model",
+                "Choose a smaller model with /model, lower local.context, or close other programs",
+                fatal=True,
+            )
+        )
+
+    def _forget(self) -> None:
+        if self._model is not None:
+            self._model.decoder.forget()
+
+
+def warm_prefix(template: ChatTemplate, messages: Sequence[Message]) -> list[int]:
+    """The ids that every continuation of the conversation begins with."""
+    return template.encode(messages, answer=False)
+
+
+def physical_processors() -> int:
+    """Physical processors that this process may use; a second thread on one core slows the model down."""
+    physical = psutil.cpu_count(logical=False) or psutil.cpu_count() or 1
+    allowed = len(psutil.Process().cpu_affinity()) if hasattr(psutil.Process, "cpu_affinity") else physical
+    return max(1, min(physical, allowed))

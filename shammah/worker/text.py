@@ -1,0 +1,69 @@
+"""Token ids and text: encoding that never lets a text act as a control token, decoding that never shows half a character."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from tokenizers import Tokenizer
+from tokenizers.decoders import DecodeStream
+
+from shammah.errors import ModelError
+
+
+class Text:
+    """The model's tokenizer."""
+
+    def __init__(self, folder: Path) -> None:
+        """Read tokenizer.json.
+
+        Raises:
+            ModelError: the file is missing or broken.
+        """
+        try:
+            tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        except Exception as cause:  # The library raises the bare class.
+            raise ModelError(
+                f"The model's tokenizer.json cannot be used: {cause}", hint="Fetch the model again: shammah models pull NAME"
+            ) from cause
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        # What a user writes is text even where it spells a control token; controls go in by id only.
+        tokenizer.encode_special_tokens = True
+        self._tokenizer = tokenizer
+        self.special = {token.content: id for id, token in tokenizer.get_added_tokens_decoder().items() if token.special}
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of ordinary text; control tokens that it spells become ordinary tokens."""
+        # A lone surrogate cannot be encoded as UTF-8; the model gets the replacement character.
+        clean = text.encode("utf-8", "replace").decode("utf-8")
+        return list(self._tokenizer.encode(clean, add_special_tokens=False).ids)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of all ids at once, control tokens left out."""
+        return str(self._tokenizer.decode(list(ids), skip_special_tokens=True))
+
+    def stream(self) -> TextStream:
+        """A decoder for ids that come one by one."""
+        return TextStream(self._tokenizer)
+
+
+class TextStream:
+    """Decodes ids one by one; all pieces together equal `Text.decode` of all ids."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._stream = DecodeStream(skip_special_tokens=True)
+        self._ids: list[int] = []
+        self._written = 0
+
+    def add(self, id: int) -> str:
+        """The text that this id completes; empty while a character is still in parts."""
+        self._ids.append(id)
+        piece = self._stream.step(self._tokenizer, id) or ""
+        self._written += len(piece)
+        return piece
+
+    def rest(self) -> str:
+        """What is left at the end of the answer: the replacement for a character that never became whole."""
+        return str(self._tokenizer.decode(self._ids, skip_special_tokens=True))[self._written :]
