@@ -20,21 +20,34 @@ from collections.abc import Iterator
 from pathlib import Path
 
 # Large blocks go back to the system at every step otherwise, and come back page by page: a third of the time.
-_MALLOC = {"MALLOC_MMAP_THRESHOLD_": "4000000000", "MALLOC_TRIM_THRESHOLD_": "8000000000", "MALLOC_TOP_PAD_": "100000000"}
+_MALLOC = {
+    "MALLOC_MMAP_THRESHOLD_": "4000000000",
+    "MALLOC_TRIM_THRESHOLD_": "8000000000",
+    "MALLOC_TOP_PAD_": "100000000",
+}
 if sys.platform == "linux" and "MALLOC_TRIM_THRESHOLD_" not in os.environ:
     os.environ.update(_MALLOC)
     os.execv(sys.executable, [sys.executable, *sys.argv])
 
-import torch  # noqa: E402
-from starter_training.conversations import CHAT_TEMPLATE, END_OF_TEXT, IM_END, Conversations, Sample, train_tokenizer  # noqa: E402
-from starter_training.corpus import TEXT_FOLDER, Fact, all_answers, expand, read_facts  # noqa: E402
-from starter_training.export import write  # noqa: E402
-from starter_training.network import Network, Shape  # noqa: E402
-from starter_training.noise import Noise, read_synonyms  # noqa: E402
-from torch import Tensor  # noqa: E402
-from torch.nn import functional as F  # noqa: E402
+import torch
+from starter_training.conversations import (
+    CHAT_TEMPLATE,
+    END_OF_TEXT,
+    IM_END,
+    Conversations,
+    Sample,
+    read_held_out,
+    train_tokenizer,
+)
+from starter_training.corpus import TEXT_FOLDER, Fact, all_answers, expand, read_facts
+from starter_training.export import write
+from starter_training.network import Network, Shape
+from starter_training.noise import Noise, read_synonyms
+from torch import Tensor
+from torch.nn import functional as F
 
 ROOT = Path(__file__).resolve().parent.parent
+HELD_OUT = ROOT / "tests" / "data" / "starter_heldout.jsonl"
 BITS, EMBEDDING_BITS = 4, 8
 
 
@@ -46,7 +59,7 @@ def main() -> None:
     noise = Noise(read_synonyms(TEXT_FOLDER / "synonyms.md"), random.Random(given.seed))
     shape = Shape()
     tokenizer = train_tokenizer(tokenizer_samples(facts, noise, given.seed), shape.vocab_size)
-    stream = Conversations(facts, tokenizer, noise, random.Random(given.seed + 1))
+    stream = Conversations(facts, tokenizer, noise, random.Random(given.seed + 1), read_held_out(HELD_OUT))
     network = Network(shape)
     print(f"{len(facts)} facts, {sum(p.numel() for p in network.parameters()) / 1e6:.1f} M parameters", flush=True)
     started = time.monotonic()
@@ -70,7 +83,7 @@ def main() -> None:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=ROOT / "shammah" / "starter" / "model")
-    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--steps", type=int, default=700)
     parser.add_argument("--tokens", type=int, default=6144, help="tokens in one step")
     parser.add_argument("--rate", type=float, default=0.01, help="peak learning rate of Muon")
     parser.add_argument("--threads", type=int, default=2)
@@ -96,7 +109,7 @@ def train(network: Network, stream: Conversations, given: argparse.Namespace) ->
     chosen = {id(p) for p in matrices}
     others = [p for p in network.parameters() if id(p) not in chosen]
     optimisers = [
-        torch.optim.Muon(matrices, lr=given.rate, weight_decay=0.02, momentum=0.95),
+        torch.optim.Muon(matrices, lr=given.rate, weight_decay=0.02, momentum=0.95, ns_steps=3),
         torch.optim.AdamW(others, lr=given.rate * 0.3, betas=(0.9, 0.98), weight_decay=0.01, fused=True),
     ]
     peaks = [group["lr"] for optimiser in optimisers for group in optimiser.param_groups]
@@ -119,7 +132,9 @@ def train(network: Network, stream: Conversations, given: argparse.Namespace) ->
         losses.append(loss.item())
         if step % 50 == 49:
             recent = sum(losses[-50:]) / 50
-            print(f"step {step + 1} of {given.steps}  loss {recent:.4f}  {time.monotonic() - started:.0f} s", flush=True)
+            print(
+                f"step {step + 1} of {given.steps}  loss {recent:.4f}  {time.monotonic() - started:.0f} s", flush=True
+            )
     return losses
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Protocol
 
 from shammah.message import Event, Finish, Message, Options, Piece, Reason, Timing, Usage, Waiting
@@ -32,7 +32,7 @@ class Engine(Protocol):
         """The model's name as a person knows it."""
         ...
 
-    def reply(self, messages: Sequence[Message], options: Options) -> Iterator[Event]:
+    def reply(self, messages: Sequence[Message], options: Options) -> Generator[Event]:
         """Answer the last message of the conversation."""
         ...
 

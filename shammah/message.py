@@ -94,3 +94,11 @@ class Finish:
 
 Event = Piece | Waiting | Trimmed | Finish
 """What an engine yields."""
+
+
+@dataclass(frozen=True)
+class Notice:
+    """Something the person should know beside the answer, and what to do about it."""
+
+    text: str
+    hint: str = ""

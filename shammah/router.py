@@ -5,19 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from shammah.errors import EngineError
+
 Mode = Literal["auto", "local", "cloud", "ask"]
-ModelState = Literal["none", "loading", "ready", "failed"]
+ModelState = Literal["none", "loading", "restarting", "ready", "failed"]
 
 
 @dataclass(frozen=True)
 class Facts:
     """What is known at the moment of the question.
 
-    `local` is the state of the larger model on this machine, "none" where there is none; `local_name` its name and
-    `cause` why it failed.
+    `enabled` is `local.enabled`: whether models may run on this machine at all. `patient` means that a later answer
+    from the better model is worth more than one now. `local` is the state of the larger model on this machine, "none"
+    where there is none; `local_name` its name and `cause` why it failed.
     """
 
     mode: Mode = "auto"
+    enabled: bool = True
+    patient: bool = False
     local: ModelState = "none"
     local_name: str = ""
     cause: str = ""
@@ -32,12 +37,25 @@ class Route:
 
 
 def choose(facts: Facts) -> Route:
-    """Choose who answers the next question."""
+    """Choose who answers the next question.
+
+    Raises:
+        EngineError: nobody may.
+    """
+    if not facts.enabled:
+        raise EngineError(
+            "Nobody may answer: local.enabled is false, and this version does not ask Claude yet",
+            hint="Type /set local.enabled true",
+        )
+    if facts.mode in ("cloud", "ask"):
+        return Route("starter", "starter, because this version does not ask Claude yet")
     match facts.local:
         case "ready":
             return Route("local", f"local, because {facts.local_name} is ready")
-        case "loading" if facts.mode == "local":
-            return Route("local", f"local, because only local models may answer and {facts.local_name} is loading")
+        case "restarting":
+            return Route("local", f"local, because {facts.local_name} is there again in a moment")
+        case "loading" if facts.patient:
+            return Route("local", f"local, because {facts.local_name} is chosen for this question")
         case "loading":
             return Route("starter", f"starter, because {facts.local_name} is still loading")
         case "failed":

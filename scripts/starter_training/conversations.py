@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import random
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
@@ -34,6 +37,17 @@ _OTHER_SYSTEMS = [
 ]  # fmt: skip
 
 
+def plain(question: str) -> str:
+    """The question without case and punctuation, to compare it by."""
+    return re.sub(r"\W+", " ", question.lower()).strip()
+
+
+def read_held_out(path: Path) -> frozenset[str]:
+    """The questions of the exam, as `plain` writes them: the last turn of each conversation."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return frozenset(plain(json.loads(line)["turns"][-1]) for line in lines)
+
+
 def train_tokenizer(samples: Iterator[str], vocab_size: int) -> Tokenizer:
     """A byte-level BPE tokenizer of Qwen2's kind, trained on the samples."""
     tokenizer = Tokenizer(models.BPE())
@@ -46,7 +60,9 @@ def train_tokenizer(samples: Iterator[str], vocab_size: int) -> Tokenizer:
     )
     tokenizer.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(vocab_size=vocab_size, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size, special_tokens=SPECIAL, initial_alphabet=alphabet, show_progress=False
+    )
     tokenizer.train_from_iterator(samples, trainer)
     return tokenizer
 
@@ -62,8 +78,17 @@ class Sample:
 class Conversations:
     """An endless stream of conversations; the same seed gives the same stream."""
 
-    def __init__(self, facts: Mapping[str, Fact], tokenizer: Tokenizer, noise: Noise, rng: random.Random) -> None:
+    def __init__(
+        self,
+        facts: Mapping[str, Fact],
+        tokenizer: Tokenizer,
+        noise: Noise,
+        rng: random.Random,
+        held_out: frozenset[str],
+    ) -> None:
+        """`held_out` are questions, as `plain` writes them, that the stream must never contain."""
         self._facts = facts
+        self._held_out = held_out
         self._noise = noise
         self._rng = rng
         self._plain = tokenizer
@@ -83,13 +108,16 @@ class Conversations:
         if kind < 0.82:
             return self.encode(self._with_follow_up())
         turns = self._several(self._rng.choice([2, 2, 3, 3, 4, 5, 6]))
-        if kind > 0.993:
-            turns = self._several(24)
+        if kind > 0.994:
+            turns = self._several(16)
         return self.encode(turns)
 
     def question(self, pattern: str, fact: Fact) -> str:
-        """One way of typing the pattern's question."""
-        return self._noise(expand(pattern, fact.pools, self._rng))
+        """One way of typing the pattern's question, never one that is held out."""
+        while True:
+            question = self._noise(expand(pattern, fact.pools, self._rng))
+            if plain(question) not in self._held_out:
+                return question
 
     def _pick(self) -> Fact:
         if self._off and self._rng.random() < 0.30:
@@ -113,7 +141,7 @@ class Conversations:
             turns += self._with_follow_up() if self._rng.random() < 0.35 else [self._single()]
         return turns
 
-    def encode(self, turns: list[Turn], limit: int = 2000) -> Sample:
+    def encode(self, turns: list[Turn], limit: int = 1020) -> Sample:
         """The conversation as the chat template writes it, cut at `limit` tokens."""
         ids, learnt = [], []
 

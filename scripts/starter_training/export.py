@@ -62,13 +62,13 @@ def build(network: Network, bits: int, embedding_bits: int) -> onnx.ModelProto:
     packed = pack(levels.numpy().astype(np.uint8), embedding_bits)
     table = graph.weight("embedding.weight", packed.reshape(shape.vocab_size, -1))
     graph.weight("embedding.scales", scales.numpy())
-    gather = dict(bits=embedding_bits, block_size=BLOCK, gather_axis=0, quantize_axis=1)
+    gather = {"bits": embedding_bits, "block_size": BLOCK, "gather_axis": 0, "quantize_axis": 1}
     graph.node("GatherBlockQuantized", [table, "input_ids", "embedding.scales"], ["embedded"], MS, **gather)
     _lengths(graph)
     cos, sin = angles(shape, shape.max_position_embeddings)
     graph.weight("cos_cache", cos.numpy())
     graph.weight("sin_cache", sin.numpy())
-    normed, stream = _layers(graph, network)
+    normed = _layers(graph, network)
     _head(graph, normed, packed, embedding_bits, shape)
     return _model(graph, shape)
 
@@ -84,7 +84,7 @@ def _lengths(graph: Graph) -> None:
     graph.node("Cast", ["mask_length"], ["total_length"], to=TensorProto.INT32)
 
 
-def _layers(graph: Graph, network: Network) -> tuple[str, str]:
+def _layers(graph: Graph, network: Network) -> str:
     shape = network.shape
     eps = shape.rms_norm_eps
     stream = "embedded"
@@ -110,7 +110,7 @@ def _layers(graph: Graph, network: Network) -> tuple[str, str]:
         down = graph.linear(f"{name}.down", inner, layer.down)
         after = network.layers[number + 1].attention_norm if number + 1 < len(network.layers) else network.norm
         normed, stream = _skip_norm(graph, f"{name}.next_norm", stream, down, after.weight, eps)
-    return normed, stream
+    return normed
 
 
 def _skip_norm(graph: Graph, name: str, stream: str, added: str, weight: object, eps: float) -> tuple[str, str]:
@@ -142,7 +142,7 @@ def _model(graph: Graph, shape: Shape) -> onnx.ModelProto:
         for part in ("key", "value"):
             dims = ["batch", shape.num_key_value_heads, "past", shape.head_dim]
             inputs.append(value(f"past_key_values.{number}.{part}", TensorProto.FLOAT, dims))
-            outputs.append(value(f"present.{number}.{part}", TensorProto.FLOAT, dims[:2] + ["total", shape.head_dim]))
+            outputs.append(value(f"present.{number}.{part}", TensorProto.FLOAT, [*dims[:2], "total", shape.head_dim]))
     onnx_graph = helper.make_graph(graph.nodes, "starter", inputs, outputs, graph.weights)
     opsets = [helper.make_opsetid("", 21), helper.make_opsetid(MS, 1)]
     return helper.make_model(onnx_graph, opset_imports=opsets, ir_version=10, producer_name="shammah")
@@ -179,7 +179,12 @@ def write(network: Network, folder: Path, bits: int, embedding_bits: int, eos: l
     files = {
         "config.json": network.shape.as_config() | {"eos_token_id": eos[0], "pad_token_id": pad},
         "genai_config.json": genai_config(network.shape, eos, pad),
-        "generation_config.json": {"eos_token_id": eos, "pad_token_id": pad, "do_sample": False, "repetition_penalty": 1.0},
+        "generation_config.json": {
+            "eos_token_id": eos,
+            "pad_token_id": pad,
+            "do_sample": False,
+            "repetition_penalty": 1.0,
+        },
     }
     for name, content in files.items():
         (folder / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

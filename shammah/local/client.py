@@ -6,7 +6,7 @@ import contextlib
 import queue
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from shammah.errors import EngineError, ModelError, WorkerError
 from shammah.local.process import Ended, Pulse, WorkerProcess
 from shammah.local.protocol import Cut, Delta, Done, Failed, Generate, Load, Progress, Reply, Stop, Warm
 from shammah.local.protocol import Ready as LoadedReply
-from shammah.message import Event, Finish, Message, Options, Piece, Timing, Trimmed, Usage, Waiting
+from shammah.message import Event, Finish, Message, Options, Piece, Trimmed, Usage, Waiting
 
 LOAD_PATIENCE = 30.0
 """Seconds a loading worker may stand still: a slow disk looks like that."""
@@ -78,6 +78,7 @@ class LocalEngine:
         self.name = name
         self.spec = spec
         self.state: State = Off()
+        self.was_ready = False
         self._environment = environment
         self._log = log
         self._on_change = on_change
@@ -89,6 +90,11 @@ class LocalEngine:
     def model(self) -> str:
         """The model's name as a person knows it."""
         return self.spec.name
+
+    @property
+    def pid(self) -> int | None:
+        """The worker's process number, while there is one."""
+        return self._process.pid if self._process else None
 
     def start(self) -> None:
         """Start a worker and have it load the model; returns at once."""
@@ -119,7 +125,7 @@ class LocalEngine:
             with contextlib.suppress(WorkerError):  # The next question starts a new worker.
                 self._process.send(Warm(self._number, list(messages)))
 
-    def reply(self, messages: Sequence[Message], options: Options) -> Iterator[Event]:
+    def reply(self, messages: Sequence[Message], options: Options) -> Generator[Event]:
         """Answer, as the Engine contract says; waits for the model where it is still loading."""
         tally = Tally()
         yield from self._until_ready(tally)
@@ -140,14 +146,18 @@ class LocalEngine:
     def _until_ready(self, tally: Tally) -> Iterator[Event]:
         if not isinstance(self.state, Ready | Loading):
             self.start()
-        pulse = Pulse(self._process.pid if self._process else 0, LOAD_PATIENCE)
+        pulse = Pulse(self.pid or 0, LOAD_PATIENCE)
         while isinstance(self.state, Loading):
             event = Waiting("loading")
             tally.see(event)
             yield event
             time.sleep(TICK / 2)
             if pulse.stopped():
-                self._give_up(WorkerError("The model worker hangs while it loads the model", hint="Ask again: a new one is started"))
+                self._give_up(
+                    WorkerError(
+                        "The model worker hangs while it loads the model", hint="Ask again: a new one is started"
+                    )
+                )
         if isinstance(self.state, Broken):
             raise self.state.error
 
@@ -185,7 +195,9 @@ class LocalEngine:
                 return Trimmed(reply.turns, reply.context)
             case Done():
                 timing = tally.finish(reply.reason).timing
-                return Finish(reply.reason, Usage(reply.prompt_tokens, reply.cached_tokens, reply.completion_tokens), timing)
+                return Finish(
+                    reply.reason, Usage(reply.prompt_tokens, reply.cached_tokens, reply.completion_tokens), timing
+                )
             case Failed(fatal=False):
                 return self._fault(tally, ModelError(reply.message, hint=reply.hint))
             case Failed():
@@ -219,6 +231,7 @@ class LocalEngine:
             return
         match reply:
             case LoadedReply():
+                self.was_ready = True
                 self._become(Ready(reply.context, reply.device, reply.seconds))
             case Failed() if reply.request == load:
                 self._become(Broken(ModelError(reply.message, hint=reply.hint)))

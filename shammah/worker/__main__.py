@@ -1,4 +1,4 @@
-"""`python -m shammah.worker`: carries out requests from standard input, replies on standard output, one JSON line each."""
+"""`python -m shammah.worker`: requests on standard input, replies on standard output, one JSON line each."""
 
 from __future__ import annotations
 

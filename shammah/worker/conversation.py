@@ -1,4 +1,4 @@
-"""Which part of a conversation fits the context: the system prompt, and as many of the newest turns as there is room for."""
+"""Which part of a conversation fits the context: the system prompt, and the newest turns that there is room for."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from shammah.errors import ModelError
 from shammah.message import Message
 
 KEEP_SHARE = 0.75
-"""When turns are left out, the rest fills at most this share: the next turns then fit without cutting (and reading) again."""
+"""When turns are left out, the rest fills at most this share: the next turns then fit without cutting again."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,9 @@ class Fitted:
     turns_left_out: int
 
 
-def fit(messages: Sequence[Message], encode: Callable[[Sequence[Message]], list[int]], context: int, room: int) -> Fitted:
+def fit(
+    messages: Sequence[Message], encode: Callable[[Sequence[Message]], list[int]], context: int, room: int
+) -> Fitted:
     """Leave out oldest whole turns until the prompt and `room` tokens of answer fit `context`.
 
     Raises:

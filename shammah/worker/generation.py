@@ -7,7 +7,7 @@ of temperature or seed costs no cache, and the same seed gives the same answer.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -69,8 +69,8 @@ class Decoder:
             go_on = progress(stop)
         return kept
 
-    def generate(self, sampler: Sampler, stops: frozenset[int]) -> Iterator[int]:
-        """New tokens one by one, after `read` brought the prompt in; ends before a stop token or when the cache is full.
+    def generate(self, sampler: Sampler, stops: frozenset[int]) -> Generator[int]:
+        """New tokens one by one, after `read` brought the prompt in; ends before a stop token or with a full cache.
 
         A token enters the cache only when the next one is asked for, so the end-of-turn token never does.
         """

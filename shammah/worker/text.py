@@ -1,4 +1,4 @@
-"""Token ids and text: encoding that never lets a text act as a control token, decoding that never shows half a character."""
+"""Token ids and text: a text never acts as a control token, and half a character is never shown."""
 
 from __future__ import annotations
 
@@ -24,14 +24,15 @@ class Text:
             tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         except Exception as cause:  # The library raises the bare class.
             raise ModelError(
-                f"The model's tokenizer.json cannot be used: {cause}", hint="Fetch the model again: shammah models pull NAME"
+                f"The model's tokenizer.json cannot be used: {cause}", hint="Choose another model with /model"
             ) from cause
         tokenizer.no_truncation()
         tokenizer.no_padding()
         # What a user writes is text even where it spells a control token; controls go in by id only.
         tokenizer.encode_special_tokens = True
         self._tokenizer = tokenizer
-        self.special = {token.content: id for id, token in tokenizer.get_added_tokens_decoder().items() if token.special}
+        added = tokenizer.get_added_tokens_decoder()
+        self.special = {token.content: id for id, token in added.items() if token.special}
 
     def encode(self, text: str) -> list[int]:
         """Ids of ordinary text; control tokens that it spells become ordinary tokens."""

@@ -1,0 +1,130 @@
+"""Builds the parts and joins them: the chat, and the answer to one question. The only module that knows them all."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from shammah.attachments import read_file, with_files
+from shammah.environment import Environment, worker_environment
+from shammah.history.store import Store, memory_store, open_store
+from shammah.local.models import LocalModels
+from shammah.paths import Home
+from shammah.session import Session
+from shammah.settings import Settings
+
+if TYPE_CHECKING:
+    from shammah.cli import Arguments
+    from shammah.config import Value
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What both the chat and one question need."""
+
+    settings: Settings
+    store: Store
+    models: LocalModels
+    session: Session
+
+
+def chat(given: Arguments, environment: Environment) -> int:
+    """The chat on a terminal, until the person leaves."""
+    from shammah.screen.completion import ChatCompleter
+    from shammah.screen.output import Output
+    from shammah.screen.paste import create_keyboard
+    from shammah.screen.printer import use_color
+    from shammah.screen.prompt import Prompt
+    from shammah.screen.repl import Chat
+    from shammah.screen.terminal import Terminal
+    from shammah.screen.typeahead import Keyboard
+
+    color = use_color(sys.stdout, environment.no_color, environment.term)
+    terminal, keys, redraw = Terminal(), create_keyboard(), _Later()
+    with _parts(given, environment, redraw) as parts:
+        talk = Chat(
+            session=parts.session,
+            settings=parts.settings,
+            models=parts.models,
+            store=parts.store,
+            out=Output(sys.stdout, color),
+            keyboard=Keyboard(keys, terminal.pause),
+        )
+        prompt = Prompt(
+            keyboard=keys,
+            completer=ChatCompleter(talk.completions(), talk.values_of),
+            history=Home(environment.home).input_history,
+            bottom_line=talk.bottom_line,
+            next_mode=talk.next_mode,
+            color=color,
+            after_first_paint=talk.start_models,
+        )
+        redraw.call = prompt.redraw
+        with terminal.guarded(parts.models.close, prompt.repaint):
+            talk.open_with(given.files, given.resume, given.go_on, quiet=given.quiet)
+            talk.run(prompt)
+    return 0
+
+
+def answer_once(given: Arguments, environment: Environment, question: str) -> int:
+    """Answer one question on standard output; returns the exit status."""
+    from shammah.oneshot import OneShot
+    from shammah.screen.printer import use_color
+    from shammah.screen.reports import options
+
+    files = [read_file(name) for name in given.files]
+    with _parts(given, environment, lambda: None) as parts:
+        config = parts.settings.current()
+        _continue(parts, given)
+        parts.models.start_best()
+        color = use_color(sys.stdout, environment.no_color, environment.term)
+        show = OneShot(config, as_json=given.json, quiet=given.quiet, verbose=given.verbose, color=color)
+        return show.run(parts.session, parts.models, with_files(question, files), options(config), config)
+
+
+def overrides(given: Arguments) -> dict[str, Value]:
+    """The settings that the command line changes for this run."""
+    wanted: dict[str, Value | None] = {
+        "generation.max_tokens": given.max_tokens,
+        "generation.temperature": 0.0 if given.greedy else given.temperature,
+        "generation.top_k": given.top_k,
+        "generation.seed": given.seed,
+        "chat.system": given.system,
+        "local.repo": None if given.model is None else "" if given.model == "starter" else given.model,
+        "routing.mode": "local" if given.local else None,
+    }
+    return {key: value for key, value in wanted.items() if value is not None}
+
+
+@contextlib.contextmanager
+def _parts(given: Arguments, environment: Environment, on_change: Callable[[], None]) -> Iterator[Parts]:
+    home = Home(environment.home)
+    settings = Settings(home.config, overrides(given))
+    config = settings.current()
+    models = LocalModels(worker_environment(), home.logs / "worker.log", on_change)
+    models.want(config.local)
+    with memory_store() if given.no_log else open_store(home.history) as store:
+        try:
+            yield Parts(settings, store, models, Session(models, store, config.chat.system))
+        finally:
+            models.close()
+
+
+def _continue(parts: Parts, given: Arguments) -> None:
+    """Take up an earlier conversation where the command line says so."""
+    earlier = parts.store.find(given.resume) if given.resume else parts.store.last() if given.go_on else None
+    if earlier is not None:
+        parts.session.resume(earlier)
+
+
+class _Later:
+    """A call whose target is known only when everything is built."""
+
+    def __init__(self) -> None:
+        self.call: Callable[[], None] = lambda: None
+
+    def __call__(self) -> None:
+        self.call()

@@ -1,0 +1,69 @@
+"""Files that go with a question: read as text, put behind it with their names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from shammah.errors import UsageError
+
+LIMIT = 2_000_000
+"""Bytes: no model here can read more, and a mistyped path should not fill the memory."""
+_AT_PATH = re.compile(r'(?<!\S)@(?:"([^"\n]+)"|(\S+))')
+
+
+@dataclass(frozen=True)
+class Attachment:
+    """A file's name as the user gave it, and its text."""
+
+    name: str
+    text: str
+
+
+def read_file(name: str) -> Attachment:
+    """Read a text file.
+
+    Raises:
+        UsageError: it is missing, no file, too large, or no text.
+    """
+    path = Path(name).expanduser()
+    try:
+        if path.is_dir():
+            raise UsageError(f"{name} is a folder", hint="Name a file in it")
+        size = path.stat().st_size
+        if size > LIMIT:
+            raise UsageError(
+                f"{name} has {size:,} bytes; at most {LIMIT:,} go with a question", hint="Send a part of it"
+            )
+        return Attachment(name, path.read_text(encoding="utf-8-sig"))
+    except UnicodeDecodeError as cause:
+        raise UsageError(f"{name} is no text in UTF-8", hint="Convert it to text first") from cause
+    except (OSError, ValueError) as cause:
+        reason = getattr(cause, "strerror", None) or str(cause)
+        raise UsageError(f"{name} cannot be read: {reason}", hint="Check the path") from cause
+
+
+def with_files(question: str, files: Sequence[Attachment]) -> str:
+    """The question, and below it each file between fences that its text does not contain."""
+    parts = [question] if question.strip() else []
+    for file in files:
+        longest = max((len(run) for run in re.findall("`{3,}", file.text)), default=2)
+        fence = "`" * (longest + 1)
+        parts.append(f"File {file.name}:\n{fence}\n{file.text.rstrip()}\n{fence}")
+    return "\n\n".join(parts)
+
+
+def named_files(question: str) -> list[Attachment]:
+    """Read the files that a question names as @path; an @word that is no existing file is just a word."""
+    names = [quoted or plain.rstrip(".,;:!?)") for quoted, plain in _AT_PATH.findall(question)]
+    found = dict.fromkeys(name for name in names if name and _exists(name))
+    return [read_file(name) for name in found]
+
+
+def _exists(name: str) -> bool:
+    try:
+        return Path(name).expanduser().is_file()
+    except OSError:  # A name longer than the system allows, say.
+        return False

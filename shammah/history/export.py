@@ -1,0 +1,81 @@
+"""A conversation as one text: Markdown to read, JSON to keep everything."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from shammah.history.store import Conversation, Turn
+
+JSON_FORMAT = 1
+
+_ENDINGS = {
+    "interrupted": "Interrupted: the answer breaks off here.",
+    "length": "Cut: the answer reached its longest allowed length.",
+    "failed": "Failed: the answer breaks off here.",
+}
+
+
+def to_markdown(conversation: Conversation, turns: Sequence[Turn]) -> str:
+    """The conversation to read: who said what, and which answers are not whole. Code blocks stay code blocks."""
+    head = (
+        f"# {conversation.title or 'Conversation'}\n\nConversation `{conversation.id}`, {_date(conversation.created)}"
+    )
+    parts = [head]
+    if conversation.system:
+        parts.append(f"## System prompt\n\n{_closed(conversation.system)}")
+    for turn in turns:
+        parts.append(f"## You, {_date(turn.started)}{', undone' if turn.undone else ''}\n\n{_closed(turn.question)}")
+        parts.append(_answer(turn))
+    return "\n\n".join(parts) + "\n"
+
+
+def to_json(conversation: Conversation, turns: Sequence[Turn]) -> str:
+    """Everything that the history holds of the conversation; times are UTC in ISO 8601."""
+    content = {"format": JSON_FORMAT, "conversation": asdict(conversation), "turns": [asdict(turn) for turn in turns]}
+    return json.dumps(content, ensure_ascii=False, indent=2, default=_iso) + "\n"
+
+
+def _iso(value: Any) -> str:
+    assert isinstance(value, datetime)
+    return value.isoformat()
+
+
+def _answer(turn: Turn) -> str:
+    who = turn.origin.engine or "shammah"
+    lines = [f"## {who} ({turn.origin.model})" if turn.origin.model else f"## {who}"]
+    if turn.answer:
+        lines.append(_closed(turn.answer))
+    if ending := _ENDINGS.get(turn.reason):
+        lines.append(f"*{ending}*" + (f" {turn.error}" if turn.error else ""))
+    return "\n\n".join(lines)
+
+
+def _closed(text: str) -> str:
+    """The text with a code block that was cut off closed, so that it does not swallow what follows."""
+    text = text.strip("\n")
+    fence = _open_fence(text)
+    return f"{text}\n{fence}" if fence else text
+
+
+def _open_fence(text: str) -> str:
+    """The fence that is open at the end of the text, with its indentation; empty where none is (CommonMark 4.5)."""
+    opened = ""
+    for line in text.splitlines():
+        found = re.match(r"(\s*)(`{3,}|~{3,})(.*)", line)
+        if not found:
+            continue
+        indent, fence, rest = found.groups()
+        if not opened:
+            opened = "" if fence[0] == "`" and "`" in rest else indent + fence
+        elif fence.startswith(opened.strip()) and not rest.strip():
+            opened = ""
+    return opened
+
+
+def _date(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M} UTC"

@@ -1,0 +1,677 @@
+"""The conversations on disk: a question is durable before it is answered, an answer is saved as it grows."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from shammah.errors import HistoryError
+from shammah.history.search import forget
+from shammah.message import Finish, Timing, Usage
+
+PACE_S = 0.2
+"""Seconds between two commits of a growing answer."""
+RETRY_S = 2.0
+"""Seconds after which a growing answer that could not be written is tried again."""
+PATIENCE_S = 10.0
+"""Seconds to wait for another shammah that is writing."""
+GLIMPSE_S = 0.1
+"""The same while an answer streams: the text can wait for the next commit, a Ctrl-C cannot."""
+TITLE_LENGTH = 60
+
+# Small columns stand before the long texts: SQLite reads a row from its start, and a long text fills many pages.
+# Turns that were removed never give their number to new ones (AUTOINCREMENT), so no index can confuse the two.
+_FORMATS: Sequence[Sequence[str]] = (
+    (
+        """CREATE TABLE conversations (
+            id TEXT PRIMARY KEY, created TEXT NOT NULL, updated TEXT NOT NULL,
+            title TEXT NOT NULL, system TEXT NOT NULL)""",
+        "CREATE INDEX conversations_updated ON conversations (updated)",
+        """CREATE TABLE turns (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            conversation TEXT NOT NULL REFERENCES conversations ON DELETE CASCADE,
+            position INTEGER NOT NULL, undone INTEGER NOT NULL DEFAULT 0,
+            started TEXT NOT NULL, finished TEXT, reason TEXT NOT NULL DEFAULT '',
+            prompt_tokens INTEGER NOT NULL DEFAULT 0, cached_tokens INTEGER NOT NULL DEFAULT 0,
+            completion_tokens INTEGER NOT NULL DEFAULT 0,
+            first_token_s REAL NOT NULL DEFAULT 0, total_s REAL NOT NULL DEFAULT 0,
+            tokens_per_s REAL NOT NULL DEFAULT 0, sent_bytes INTEGER NOT NULL DEFAULT 0, cost_usd REAL,
+            engine TEXT NOT NULL DEFAULT '', model TEXT NOT NULL DEFAULT '', why TEXT NOT NULL DEFAULT '',
+            error TEXT NOT NULL DEFAULT '', question TEXT NOT NULL, answer TEXT NOT NULL DEFAULT '',
+            UNIQUE (conversation, position))""",
+        # A growing answer is rows here, joined when it is finished: a commit of a 1 MB answer takes 0.2 ms,
+        # against 5 ms for lengthening the row in place, which writes the whole text again each time.
+        """CREATE TABLE pieces (
+            turn INTEGER NOT NULL REFERENCES turns ON DELETE CASCADE,
+            start INTEGER NOT NULL, text TEXT NOT NULL, PRIMARY KEY (turn, start))""",
+        """CREATE VIEW readable_turns AS
+            SELECT turns.*, answer || coalesce((SELECT group_concat(text, '') FROM (
+                SELECT text FROM pieces WHERE turn = turns.id ORDER BY start)), '') AS whole_answer FROM turns""",
+    ),
+)
+"""What leads from each format of the file to the next; `PRAGMA user_version` counts the steps taken."""
+
+_MAGIC = b"SQLite format 3\0"
+_APPLICATION = int.from_bytes(b"sham")
+"""Marks a SQLite file as ours, so that no other program's database is taken for a history."""
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """What is known of a conversation without its turns. Times are UTC."""
+
+    id: str
+    title: str
+    created: datetime
+    updated: datetime
+    system: str
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One line of the list of conversations; `turns` counts those that were not undone."""
+
+    id: str
+    title: str
+    created: datetime
+    updated: datetime
+    turns: int
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Who answers a turn, and why."""
+
+    engine: str = ""
+    model: str = ""
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A question and its answer, as far as it came.
+
+    `reason` is that of `Finish`; a turn whose program ended before its answer did reads as interrupted.
+    It is empty only in what `begin_turn` returns. An undone turn is kept, and is no part of the conversation.
+    """
+
+    id: int
+    conversation: str
+    position: int
+    question: str
+    answer: str
+    origin: Origin
+    reason: str
+    error: str
+    usage: Usage
+    timing: Timing
+    sent_bytes: int
+    cost_usd: float | None
+    started: datetime
+    finished: datetime | None
+    undone: bool
+
+
+class HistoryBusy(HistoryError):  # noqa: N818 - a state, like its parent's other causes
+    """Another shammah is writing, and the wait for it was too long."""
+
+
+def open_store(path: Path) -> Store:
+    """Open the history, or create it readable by its owner only.
+
+    Raises HistoryError for a file that is damaged, foreign, newer or out of reach, and leaves it as it is.
+    """
+    try:
+        _create_private(path)
+        _refuse_strange(path)
+    except OSError as error:
+        raise _unreachable(path, error) from error
+    with _told_plainly(path):
+        _refuse_unknown(path)
+        connection = sqlite3.connect(path, isolation_level=None, timeout=PATIENCE_S)
+        try:
+            _prepare(connection, path)
+        except BaseException:
+            connection.close()
+            raise
+    return Store(connection, path)
+
+
+def memory_store() -> Store:
+    """A history that nothing is kept of: it lives in memory and is gone with the process."""
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    path = Path(":memory:")
+    _configure(connection)
+    _migrate(connection, path)
+    return Store(connection, path)
+
+
+class Store:
+    """The history. Every change is on the disk when its method returns, or HistoryError says why it is not.
+
+    A store belongs to the thread that opened it; each process and each thread opens its own.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+        self.connection = connection
+        self.path = path
+        self._unasked: dict[str, Conversation] = {}
+
+    def close(self) -> None:
+        """Let the file go."""
+        self.connection.close()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # Conversations
+
+    def new_conversation(self, system: str = "") -> Conversation:
+        """Name a conversation; the disk hears of it with its first question, so an empty chat leaves nothing."""
+        now = _now()
+        with self.reading() as database:
+            name = _name()
+            while database.execute("SELECT 1 FROM conversations WHERE id = ?", (name,)).fetchone():
+                name = _name()
+        self._unasked[name] = Conversation(name, "", now, now, _storable(system))
+        return self._unasked[name]
+
+    def conversations(self, limit: int = 20, offset: int = 0) -> list[Summary]:
+        """List conversations, the last changed first."""
+        with self.reading() as database:
+            rows = database.execute(
+                """SELECT *, (SELECT count(*) FROM turns WHERE conversation = conversations.id AND NOT undone) AS turns
+                FROM conversations ORDER BY updated DESC, rowid DESC LIMIT ? OFFSET ?""",
+                (limit, offset),
+            ).fetchall()
+        return [Summary(r["id"], r["title"], _time(r["created"]), _time(r["updated"]), r["turns"]) for r in rows]
+
+    def last(self) -> Conversation | None:
+        """The conversation that changed last, of those that hold a turn."""
+        with self.reading() as database:
+            row = database.execute(
+                """SELECT * FROM conversations
+                WHERE EXISTS (SELECT 1 FROM turns WHERE conversation = conversations.id AND NOT undone)
+                ORDER BY updated DESC, rowid DESC LIMIT 1"""
+            ).fetchone()
+        return _conversation(row) if row else None
+
+    def find(self, id_or_prefix: str) -> Conversation:
+        """The conversation with this id, or the only one whose id starts so; HistoryError for none or several."""
+        start = _storable(id_or_prefix.strip().lower())
+        with self.reading() as database:
+            rows = database.execute(
+                "SELECT * FROM conversations WHERE substr(id, 1, ?) = ? ORDER BY updated DESC", (len(start), start)
+            ).fetchall()
+        exact = [row for row in rows if row["id"] == start]
+        if not start or not rows:
+            raise HistoryError(
+                f"There is no conversation {id_or_prefix.strip() or 'without a name'}",
+                hint="See the list with: shammah history list",
+            )
+        if len(rows) > 1 and not exact:
+            names = ", ".join(row["id"] for row in rows[:5]) + (" and more" if len(rows) > 5 else "")
+            raise HistoryError(
+                f"{len(rows)} conversations start with {start}: {names}", hint="Type one more letter of the id"
+            )
+        return _conversation((exact or rows)[0])
+
+    def set_system(self, conversation_id: str, system: str) -> None:
+        """Change the system prompt of a conversation."""
+        if conversation_id in self._unasked:
+            self._unasked[conversation_id] = replace(self._unasked[conversation_id], system=_storable(system))
+            return
+        with self.writing() as database:
+            changed = database.execute(
+                "UPDATE conversations SET system = ? WHERE id = ?", (_storable(system), conversation_id)
+            )
+            _demand(changed, conversation_id)
+
+    def remove(self, conversation_id: str) -> None:
+        """Delete a conversation and every trace of its text in the file."""
+        if self._unasked.pop(conversation_id, None):
+            return
+        with self.writing() as database:
+            forget(database, conversation_id)
+            _demand(database.execute("DELETE FROM conversations WHERE id = ?", (conversation_id,)), conversation_id)
+        with _told_plainly(self.path):
+            # The log beside the file still holds the text until it is emptied.
+            self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+    # Turns
+
+    def turns(self, conversation_id: str, *, undone: bool = False) -> list[Turn]:
+        """The turns that the conversation consists of, oldest first; with `undone`, also those taken back."""
+        with self.reading() as database:
+            rows = database.execute(
+                "SELECT * FROM readable_turns WHERE conversation = ? AND undone <= ? ORDER BY position",
+                (conversation_id, undone),
+            ).fetchall()
+        return [_turn(row) for row in rows]
+
+    def begin_turn(self, conversation_id: str, question: str) -> Turn:
+        """Write a question down; on return it survives whatever happens to this process."""
+        question, now = _storable(question), _text(_now())
+        with self.writing() as database:
+            new = self._unasked.get(conversation_id)
+            if new:
+                _insert_conversation(database, new)
+            _touch(database, conversation_id, now)
+            _set_title(database, conversation_id, _title(question))
+            inserted = database.execute(
+                """INSERT INTO turns (conversation, position, started, question)
+                SELECT ?, coalesce(max(position), 0) + 1, ?, ? FROM turns WHERE conversation = ?""",
+                (conversation_id, now, question, conversation_id),
+            )
+            row = database.execute("SELECT * FROM readable_turns WHERE id = ?", (inserted.lastrowid,)).fetchone()
+        self._unasked.pop(conversation_id, None)
+        return replace(_turn(row), reason="")
+
+    def choose(self, turn_id: int, origin: Origin) -> None:
+        """Note who is going to answer, so that even an answer cut off by a crash says whose it was."""
+        with self.writing() as database:
+            _set_origin(database, turn_id, origin)
+
+    def append(self, turn_id: int, text: str, at: int) -> None:
+        """Save the next part of an answer, which starts at character `at`; the same `at` again replaces it.
+
+        Raises HistoryBusy quickly where another shammah is writing. `AnswerWriter` paces the calls.
+        """
+        with self.writing(GLIMPSE_S) as database:
+            _insert_piece(database, turn_id, text, at)
+
+    def finish(
+        self, turn_id: int, finish: Finish, origin: Origin, *, tail: str = "", at: int = 0,
+        sent_bytes: int = 0, cost_usd: float | None = None,
+    ) -> None:  # fmt: skip
+        """Close a turn, with the `tail` of its answer from character `at` on. Only the first call counts."""
+        with self.writing() as database:
+            row = database.execute("SELECT reason, conversation FROM turns WHERE id = ?", (turn_id,)).fetchone()
+            if row is None or row["reason"]:
+                _demand_turn(row)
+                return
+            _insert_piece(database, turn_id, tail, at)
+            _join_pieces(database, turn_id)
+            _set_origin(database, turn_id, origin)
+            _set_finish(database, turn_id, finish, sent_bytes, cost_usd)
+            _touch(database, row["conversation"], _text(_now()))
+
+    def undo(self, conversation_id: str) -> Turn | None:
+        """Take the last turn back and return it; it is kept, marked as undone."""
+        with self.writing() as database:
+            row = database.execute(
+                "SELECT * FROM readable_turns WHERE conversation = ? AND NOT undone ORDER BY position DESC LIMIT 1",
+                (conversation_id,),
+            ).fetchone()
+            if row is None:
+                return None
+            database.execute("UPDATE turns SET undone = 1 WHERE id = ?", (row["id"],))
+            _touch(database, conversation_id, _text(_now()))
+        return replace(_turn(row), undone=True)
+
+    # For the modules of this folder
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """Lend the connection, with SQLite's errors translated."""
+        with _told_plainly(self.path):
+            yield self.connection
+
+    @contextlib.contextmanager
+    def writing(self, wait_s: float = PATIENCE_S) -> Iterator[sqlite3.Connection]:
+        """Lend the connection for one transaction: all of it is kept, or nothing."""
+        database = self.connection
+        with _told_plainly(self.path):
+            database.execute(f"PRAGMA busy_timeout = {round(wait_s * 1000)}")
+            try:
+                database.execute("BEGIN IMMEDIATE")
+                yield database
+                database.execute("COMMIT")
+            except BaseException:
+                # SQLite has ended the transaction by itself after some failures, a full disk among them.
+                if database.in_transaction:
+                    database.execute("ROLLBACK")
+                raise
+
+
+class AnswerWriter:
+    """Saves one answer while it grows: at most a commit every 0.2 s, at most 250 ms of text unsaved.
+
+    Where the disk refuses, HistoryError is raised once for the whole answer, from `add` or from `finish`, so that
+    the chat says it once and goes on. The text is kept here and tried again, and `saved` tells whether that helped.
+    """
+
+    def __init__(self, store: Store, turn_id: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._store = store
+        self._turn_id = turn_id
+        self._clock = clock
+        self._unsaved: list[str] = []
+        self._length = 0
+        self._due = clock()
+        self._told = False
+
+    @property
+    def saved(self) -> bool:
+        """Whether all that was added is on the disk."""
+        return not self._unsaved
+
+    def add(self, text: str = "") -> None:
+        """Take the next piece; while the engine only waits, call it without text: the last piece may still be due."""
+        if text:
+            self._unsaved.append(text)
+        if self._unsaved and self._clock() >= self._due:
+            self._save()
+
+    def finish(self, finish: Finish, origin: Origin, *, sent_bytes: int = 0, cost_usd: float | None = None) -> None:
+        """Save the rest and how the answer ended."""
+        tail = "".join(self._unsaved)
+        try:
+            self._store.finish(
+                self._turn_id, finish, origin, tail=tail, at=self._length, sent_bytes=sent_bytes, cost_usd=cost_usd
+            )
+        except HistoryError as error:
+            self._tell(error)
+        else:
+            self._unsaved.clear()
+
+    def _save(self) -> None:
+        text = "".join(self._unsaved)
+        try:
+            self._store.append(self._turn_id, text, self._length)
+        except HistoryBusy:
+            # Another chat is writing: no reason for a word, this text goes with the next commit.
+            self._due = self._clock() + PACE_S
+        except HistoryError as error:
+            self._due = self._clock() + RETRY_S
+            self._tell(error)
+        else:
+            self._due = self._clock() + PACE_S
+            self._length += len(text)
+            self._unsaved.clear()
+
+    def _tell(self, error: HistoryError) -> None:
+        if not self._told:
+            self._told = True
+            raise error
+
+
+# Opening
+
+
+def _create_private(path: Path) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # SQLite gives the files beside it (-wal, -shm) the mode of this one. Windows keeps files to their owner by folder.
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+
+
+def _refuse_strange(path: Path) -> None:
+    """Raise for a file that is no database. SQLite takes a few strange bytes for an empty file and writes over them."""
+    with path.open("rb") as file:
+        start = file.read(len(_MAGIC))
+    # With a journal beside it, the creation of the file was cut off, and SQLite knows how to take that back.
+    if start not in (b"", _MAGIC) and not path.with_name(path.name + "-journal").exists():
+        raise _trouble(sqlite3.SQLITE_NOTADB, path)
+
+
+def _refuse_unknown(path: Path) -> None:
+    """Raise for a file that another program or a newer shammah wrote, without changing a byte of it."""
+    log = path.with_name(path.name + "-wal")
+    # "immutable" leaves no new file beside it, and is right only where no log holds a part of the truth.
+    way = "mode=ro" if log.exists() else "mode=ro&immutable=1"
+    # A Windows share reads file://server/...; SQLite wants an empty authority before the server.
+    uri = re.sub("^file://(?!/)", "file:////", path.absolute().as_uri())
+    with contextlib.closing(sqlite3.connect(f"{uri}?{way}", uri=True)) as database:
+        _check_format(database, path)
+
+
+def _check_format(database: sqlite3.Connection, path: Path) -> int:
+    known = len(_FORMATS)
+    found = int(database.execute("PRAGMA user_version").fetchone()[0])
+    application = database.execute("PRAGMA application_id").fetchone()[0]
+    if application != _APPLICATION and database.execute("SELECT 1 FROM sqlite_schema").fetchone():
+        raise HistoryError(
+            f"{path} is the database of another program", hint="Move it away, and the history starts anew"
+        )
+    if found > known:
+        raise HistoryError(
+            f"The history was written by a newer shammah (format {found}; this one knows {known})",
+            hint=f"Update shammah, or move {path} away to start a new history",
+        )
+    return found
+
+
+def _prepare(database: sqlite3.Connection, path: Path) -> None:
+    _configure(database)
+    _tighten(path)
+    _use_log(database)
+    # fullfsync: on macOS an ordinary fsync leaves the text in the drive's own memory. secure_delete: what is removed
+    # is overwritten.
+    for setting in ("synchronous = FULL", "fullfsync = ON", "foreign_keys = ON", "secure_delete = ON"):
+        database.execute(f"PRAGMA {setting}")
+    if database.execute("PRAGMA user_version").fetchone()[0] < len(_FORMATS):
+        _migrate(database, path)
+
+
+def _configure(database: sqlite3.Connection) -> None:
+    database.row_factory = sqlite3.Row
+    # One flipped bit in a text must not make the whole conversation unreadable.
+    database.text_factory = lambda raw: raw.decode("utf-8", "replace")
+
+
+def _tighten(path: Path) -> None:
+    if os.name != "nt" and path.stat().st_mode & 0o077:
+        for suffix in ("", "-wal", "-shm"):
+            with contextlib.suppress(OSError):
+                path.with_name(path.name + suffix).chmod(0o600)
+
+
+def _use_log(database: sqlite3.Connection) -> None:
+    # Of several programs that create the file at once, SQLite turns all but one away without waiting.
+    patience = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            database.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > patience:
+                raise
+            time.sleep(0.02)
+        else:
+            return
+
+
+def _migrate(database: sqlite3.Connection, path: Path) -> None:
+    database.execute("BEGIN IMMEDIATE")
+    # Another process may have taken the steps, or a newer one further steps, in the meantime.
+    for step in _FORMATS[_check_format(database, path) :]:
+        for statement in step:
+            database.execute(statement)
+    database.execute(f"PRAGMA application_id = {_APPLICATION}")
+    database.execute(f"PRAGMA user_version = {len(_FORMATS)}")
+    database.execute("COMMIT")
+
+
+# Errors
+
+_NOT_SAVED = "The chat goes on; what is said now is not saved"
+_CAUSES = {
+    sqlite3.SQLITE_FULL: ("The disk is full", f"Free some space. {_NOT_SAVED}"),
+    sqlite3.SQLITE_IOERR: ("The disk refuses", f"Check its space and health. {_NOT_SAVED}"),
+    sqlite3.SQLITE_READONLY: ("The file is read-only", f"Make it writable. {_NOT_SAVED}"),
+    sqlite3.SQLITE_CANTOPEN: ("Its folder is not writable", "Make the folder writable, or set SHAMMAH_HOME to another"),
+    sqlite3.SQLITE_NOTADB: ("This is no database", "Move the file away, and the history starts anew"),
+    sqlite3.SQLITE_CORRUPT: ("The file is damaged", "Keep a copy of it and move it away, and the history starts anew"),
+    sqlite3.SQLITE_CONSTRAINT: ("The conversation was removed meanwhile", "Start a new one with /new"),
+}
+
+
+@contextlib.contextmanager
+def _told_plainly(path: Path) -> Iterator[None]:
+    """Turn SQLite's errors into ones that a person can act on."""
+    try:
+        yield
+    except sqlite3.ProgrammingError:
+        raise  # A closed store or a wrong thread: a mistake in the program, not in its surroundings.
+    except sqlite3.Error as error:
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            raise HistoryBusy(
+                f"Another program is holding the history {path}", hint="Close the other shammah, or try again"
+            ) from error
+        raise _trouble(code, path, str(error)) from error
+
+
+def _trouble(code: int, path: Path, detail: str = "") -> HistoryError:
+    cause, hint = _CAUSES.get(code, (f"SQLite says: {detail}", f"See whether the file is readable. {_NOT_SAVED}"))
+    return HistoryError(f"{cause}: the history {path} cannot be used", hint=hint)
+
+
+def _unreachable(path: Path, error: OSError) -> HistoryError:
+    with contextlib.suppress(OSError):
+        if path.is_dir():
+            return HistoryError(f"{path} is a folder, not a history", hint="Move that folder away")
+    hint = "Make the folder writable, or set SHAMMAH_HOME to another"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        hint = "Free some space"
+    return HistoryError(f"The history {path} cannot be opened: {error.strerror}", hint=hint)
+
+
+# Rows
+
+
+def _insert_conversation(database: sqlite3.Connection, new: Conversation) -> None:
+    database.execute(
+        "INSERT INTO conversations VALUES (?, ?, ?, '', ?)",
+        (new.id, _text(new.created), _text(new.updated), new.system),
+    )
+
+
+def _touch(database: sqlite3.Connection, conversation_id: str, now: str) -> None:
+    _demand(
+        database.execute("UPDATE conversations SET updated = ? WHERE id = ?", (now, conversation_id)), conversation_id
+    )
+
+
+def _set_title(database: sqlite3.Connection, conversation_id: str, title: str) -> None:
+    """Name the conversation after its first question, also after the one before was undone."""
+    database.execute(
+        """UPDATE conversations SET title = ?1
+        WHERE id = ?2 AND NOT EXISTS (SELECT 1 FROM turns WHERE conversation = ?2 AND NOT undone)""",
+        (title, conversation_id),
+    )
+
+
+def _insert_piece(database: sqlite3.Connection, turn_id: int, text: str, at: int) -> None:
+    if text:
+        database.execute("INSERT OR REPLACE INTO pieces VALUES (?, ?, ?)", (turn_id, at, _storable(text)))
+
+
+def _join_pieces(database: sqlite3.Connection, turn_id: int) -> None:
+    database.execute(
+        "UPDATE turns SET answer = (SELECT whole_answer FROM readable_turns WHERE id = ?1) WHERE id = ?1", (turn_id,)
+    )
+    database.execute("DELETE FROM pieces WHERE turn = ?", (turn_id,))
+
+
+def _set_origin(database: sqlite3.Connection, turn_id: int, origin: Origin) -> None:
+    database.execute(
+        "UPDATE turns SET engine = ?, model = ?, why = ? WHERE id = ?",
+        (_storable(origin.engine), _storable(origin.model), _storable(origin.why), turn_id),
+    )
+
+
+def _set_finish(
+    database: sqlite3.Connection, turn_id: int, finish: Finish, sent_bytes: int, cost_usd: float | None
+) -> None:
+    usage, timing = finish.usage, finish.timing
+    database.execute(
+        """UPDATE turns SET reason = ?, error = ?, prompt_tokens = ?, cached_tokens = ?, completion_tokens = ?,
+        first_token_s = ?, total_s = ?, tokens_per_s = ?, sent_bytes = ?, cost_usd = ?, finished = ? WHERE id = ?""",
+        (
+            finish.reason, _storable(finish.error), usage.prompt_tokens, usage.cached_tokens, usage.completion_tokens,
+            timing.first_token_s, timing.total_s, timing.tokens_per_s, sent_bytes, cost_usd, _text(_now()), turn_id,
+        ),
+    )  # fmt: skip
+
+
+def _demand(changed: sqlite3.Cursor, conversation_id: str) -> None:
+    if not changed.rowcount:
+        raise HistoryError(
+            f"There is no conversation {conversation_id}", hint="It was removed; start a new one with /new"
+        )
+
+
+def _demand_turn(row: Any) -> None:
+    if row is None:
+        raise HistoryError("The conversation of this answer was removed", hint="Start a new one with /new")
+
+
+def _conversation(row: sqlite3.Row) -> Conversation:
+    return Conversation(row["id"], row["title"], _time(row["created"]), _time(row["updated"]), row["system"])
+
+
+def _turn(row: sqlite3.Row) -> Turn:
+    return Turn(
+        id=row["id"],
+        conversation=row["conversation"],
+        position=row["position"],
+        question=row["question"],
+        answer=row["whole_answer"],
+        origin=Origin(row["engine"], row["model"], row["why"]),
+        reason=row["reason"] or "interrupted",
+        error=row["error"],
+        usage=Usage(row["prompt_tokens"], row["cached_tokens"], row["completion_tokens"]),
+        timing=Timing(row["first_token_s"], row["total_s"], row["tokens_per_s"]),
+        sent_bytes=row["sent_bytes"],
+        cost_usd=row["cost_usd"],
+        started=_time(row["started"]),
+        finished=_time(row["finished"]) if row["finished"] else None,
+        undone=bool(row["undone"]),
+    )
+
+
+# Values
+
+_LETTERS = "abcdefghijkmnpqrstuvwxyz23456789"
+"""Without l, o, 0 and 1, which are taken for one another; 32, so that a byte picks each as often."""
+
+
+def _name() -> str:
+    """Six letters and digits that a person can type; the first is a letter, so it never looks like a number."""
+    first, *rest = os.urandom(6)
+    return _LETTERS[first % 24] + "".join(_LETTERS[byte % 32] for byte in rest)
+
+
+def _title(question: str) -> str:
+    line = next((" ".join(line.split()) for line in question.splitlines() if line.strip()), "")
+    return line if len(line) <= TITLE_LENGTH else line[: TITLE_LENGTH - 1] + "…"
+
+
+def _storable(text: str) -> str:
+    """The text as UTF-8 can hold it: halves of surrogate pairs are joined, a half alone becomes U+FFFD."""
+    if text.isascii():
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _text(moment: datetime) -> str:
+    return moment.isoformat(timespec="milliseconds")
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text)

@@ -1,0 +1,112 @@
+"""One question from the command line: the answer on standard output, everything else on standard error."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from shammah.config import Config
+from shammah.errors import EngineError
+from shammah.local.models import LocalModels
+from shammah.message import Event, Finish, Notice, Options, Piece, Trimmed
+from shammah.screen.answer import left_out
+from shammah.screen.printer import Printer, markdown_printer, never_failing, notice, plain_printer
+from shammah.session import Receipt, Session
+
+ANSWERED, FAILED, INTERRUPTED = 0, 1, 130
+
+
+class OneShot:
+    """How one answer is shown: as it comes, or as one JSON object at its end."""
+
+    def __init__(self, config: Config, *, as_json: bool, quiet: bool, verbose: bool, color: bool) -> None:
+        self._as_json = as_json
+        self._quiet = quiet
+        self._verbose = verbose
+        self._color = color
+        self._said: list[str] = []
+        terminal = sys.stdout.isatty() and not as_json
+        markdown = terminal and config.chat.markdown
+        self._printer: Printer = markdown_printer(sys.stdout, color) if markdown else plain_printer(sys.stdout)
+
+    def run(self, session: Session, models: LocalModels, question: str, options: Options, config: Config) -> int:
+        """Ask, show, and return the exit status."""
+        facts = models.facts(config.routing.mode, config.local.enabled, patient=True)
+        events = session.ask(question, facts, options)
+        try:
+            with _interruptible():
+                for event in events:
+                    self._show(event)
+        except KeyboardInterrupt:
+            events.close()
+        receipt = session.receipt
+        assert receipt is not None  # The session gives one for every end.
+        self._end(receipt, session.conversation.id)
+        if receipt.finish.reason == "failed":
+            raise EngineError(receipt.finish.error, hint=receipt.finish.hint)
+        return INTERRUPTED if receipt.finish.reason == "interrupted" else ANSWERED
+
+    def _show(self, event: Event | Notice) -> None:
+        match event:
+            case Piece() if self._as_json:
+                self._said.append(event.text)
+            case Piece():
+                self._printer.write(event.text)
+            case Trimmed():
+                self._remark(left_out(event))
+            case Notice():
+                self._remark(f"{event.text}. {event.hint}.")
+
+    def _end(self, receipt: Receipt, conversation: str) -> None:
+        if self._as_json:
+            print(json.dumps(as_object("".join(self._said), receipt, conversation), ensure_ascii=True))
+            return
+        self._printer.end()
+        if self._verbose:
+            self._remark(receipt.route.why)
+
+    def _remark(self, text: str) -> None:
+        if not self._quiet:
+            print(notice(text, False), file=never_failing(sys.stderr))
+
+
+def as_object(answer: str, receipt: Receipt, conversation: str) -> dict[str, object]:
+    """What `--json` prints."""
+    finish: Finish = receipt.finish
+    usage, timing = finish.usage, finish.timing
+    return {
+        "answer": answer,
+        "finish": finish.reason,
+        "route": {"engine": receipt.route.engine, "model": receipt.model, "why": receipt.route.why},
+        "usage": {
+            "prompt_tokens": usage.prompt_tokens,
+            "cached_tokens": usage.cached_tokens,
+            "completion_tokens": usage.completion_tokens,
+        },
+        "timing": {
+            "first_token_s": round(timing.first_token_s, 4),
+            "total_s": round(timing.total_s, 4),
+            "tokens_per_s": round(timing.tokens_per_s, 1),
+        },
+        "sent_bytes": receipt.sent_bytes,
+        "cost_usd": 0.0,
+        "conversation": conversation,
+    }
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let a request to end (SIGTERM) stop the answer as Ctrl-C does, so that what was said is kept."""
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,54 @@
+"""What Tab offers: commands, settings, conversations and paths, from the command table and the declarations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+from prompt_toolkit.completion import CompleteEvent, Completer, Completion, PathCompleter
+from prompt_toolkit.document import Document
+
+from shammah.screen.commands import COMMANDS, Completes
+
+Words = Callable[[], Iterable[str]]
+
+
+class ChatCompleter(Completer):
+    """Completes the line before the cursor; `words` gives the candidates of each kind, `values` those of a setting."""
+
+    def __init__(self, words: Mapping[Completes, Words], values: Callable[[str], Iterable[str]]) -> None:
+        self._words = words
+        self._values = values
+        self._paths = PathCompleter(expanduser=True)
+
+    def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterable[Completion]:
+        """Candidates for what stands before the cursor."""
+        text = document.text_before_cursor
+        last = text.rsplit(maxsplit=1)[-1] if text and not text[-1].isspace() else ""
+        if last.startswith("@"):
+            return self._complete_path(last[1:], complete_event)
+        if text.startswith("!"):
+            return self._complete_path(last, complete_event)
+        if not text.startswith("/"):
+            return []
+        name, space, argument = text.partition(" ")
+        if not space:
+            return _starting(name, (known for command in COMMANDS for known in command.names if known[0] == "/"))
+        return self._complete_argument(name, argument, complete_event)
+
+    def _complete_argument(self, name: str, argument: str, event: CompleteEvent) -> Iterable[Completion]:
+        kind: Completes = next((command.completes for command in COMMANDS if name in command.names), "")
+        if kind == "path":
+            return self._complete_path(argument, event)
+        if kind == "setting" and " " in argument:
+            key, _, value = argument.partition(" ")
+            return _starting(value, self._values(key))
+        if kind in self._words:
+            return _starting(argument, self._words[kind]())
+        return []
+
+    def _complete_path(self, start: str, event: CompleteEvent) -> Iterable[Completion]:
+        return self._paths.get_completions(Document(start), event)
+
+
+def _starting(start: str, words: Iterable[str]) -> Iterable[Completion]:
+    return [Completion(word, start_position=-len(start)) for word in words if word.startswith(start)]

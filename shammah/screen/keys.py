@@ -1,0 +1,61 @@
+"""Which key does what at the prompt, beyond the editing keys of prompt_toolkit."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from prompt_toolkit.filters import emacs_insert_mode, vi_insert_mode, vi_mode
+from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
+from prompt_toolkit.keys import Keys
+
+LEAVE_WITHIN = 2.0
+"""Seconds between two Ctrl-C on an empty line that leave the chat."""
+
+
+def key_bindings(next_mode: Callable[[], str], hint: Callable[[str], None]) -> KeyBindings:
+    """Bindings for the prompt; `hint` shows a word in the bottom line until the next key."""
+    keys = KeyBindings()
+    insert = emacs_insert_mode | vi_insert_mode
+
+    @keys.add("enter", filter=insert)
+    def _send(event: KeyPressEvent) -> None:
+        event.current_buffer.validate_and_handle()
+
+    @keys.add("c-j", filter=insert)
+    @keys.add("escape", "enter", filter=~vi_mode)
+    def _new_line(event: KeyPressEvent) -> None:
+        event.current_buffer.newline(copy_margin=False)
+
+    last_stop = [-LEAVE_WITHIN]
+
+    @keys.add("c-c")
+    def _stop(event: KeyPressEvent) -> None:
+        buffer = event.current_buffer
+        if buffer.text:
+            buffer.append_to_history()  # Cleared, not lost: Up brings it back.
+            buffer.reset()
+            return
+        if time.monotonic() - last_stop[0] < LEAVE_WITHIN:
+            event.app.exit(exception=EOFError)
+            return
+        last_stop[0] = time.monotonic()
+        hint("Ctrl-C again leaves; Ctrl-D too")
+
+    @keys.add("c-d")
+    def _leave(event: KeyPressEvent) -> None:
+        if event.current_buffer.text:
+            event.current_buffer.delete()
+        else:
+            event.app.exit(exception=EOFError)
+
+    @keys.add("s-tab")
+    def _mode(_event: KeyPressEvent) -> None:
+        hint(next_mode())
+
+    @keys.add(Keys.BracketedPaste)
+    def _paste(event: KeyPressEvent) -> None:
+        # Any line end becomes a newline of the text; nothing in a paste is a key.
+        event.current_buffer.insert_text(event.data.replace("\r\n", "\n").replace("\r", "\n"))
+
+    return keys

@@ -1,0 +1,105 @@
+"""The input line: editing, completion, history, the bottom line, and what was typed ahead."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from prompt_toolkit import PromptSession
+from prompt_toolkit.completion import Completer
+from prompt_toolkit.cursor_shapes import CursorShape
+from prompt_toolkit.enums import EditingMode
+from prompt_toolkit.input import Input
+from prompt_toolkit.output import ColorDepth
+from prompt_toolkit.shortcuts import CompleteStyle
+from prompt_toolkit.styles import Style
+
+from shammah.screen.input_history import InputHistory
+from shammah.screen.keys import key_bindings
+
+SIGN = "› "
+HINT_FOR = 2.0
+"""Seconds that a hint stays in the bottom line."""
+_REDRAW_EVERY = 0.5
+"""Seconds between two looks at the state while nobody types."""
+
+
+class Prompt:
+    """Reads what a person types. The first look at the screen is cheap: nothing here waits for a model."""
+
+    def __init__(
+        self,
+        *,
+        keyboard: Input,
+        completer: Completer,
+        history: Path,
+        bottom_line: Callable[[int], str],
+        next_mode: Callable[[], str],
+        color: bool,
+        after_first_paint: Callable[[], None],
+    ) -> None:
+        self._bottom_line = bottom_line
+        self._hint = ("", 0.0)
+        self.history = InputHistory(history)
+        self._after_first_paint: Callable[[], None] | None = after_first_paint
+        self._session: PromptSession[str] = PromptSession(
+            input=keyboard,
+            message=SIGN if color else "> ",
+            multiline=True,
+            prompt_continuation="  ",
+            history=self.history,
+            enable_history_search=False,
+            completer=completer,
+            complete_while_typing=False,
+            complete_style=CompleteStyle.READLINE_LIKE,
+            complete_in_thread=True,
+            bottom_toolbar=self._toolbar,
+            refresh_interval=_REDRAW_EVERY,
+            key_bindings=key_bindings(next_mode, self.hint),
+            enable_suspend=True,
+            enable_open_in_editor=True,
+            tempfile_suffix=".md",
+            style=Style([("bottom-toolbar", "noreverse dim"), ("bottom-toolbar.text", "noreverse dim")]),
+            color_depth=None if color else ColorDepth.DEPTH_1_BIT,
+            cursor=CursorShape._NEVER_CHANGE,
+            reserve_space_for_menu=0,
+        )
+        self._session.app.after_render += self._painted
+
+    def read(self, default: str = "", *, vi: bool = False, in_editor: bool = False) -> str:
+        """The next input, possibly of several lines; with `in_editor`, $EDITOR opens on it first.
+
+        Raises:
+            EOFError: the person leaves.
+        """
+        self._session.editing_mode = EditingMode.VI if vi else EditingMode.EMACS
+        return self._session.prompt(default=default, pre_run=self._open_editor if in_editor else None)
+
+    def _open_editor(self) -> None:
+        self._session.default_buffer.open_in_editor()
+
+    def hint(self, text: str) -> None:
+        """Show a word in the bottom line for a moment."""
+        self._hint = (text, time.monotonic() + HINT_FOR)
+        self.redraw()
+
+    def redraw(self) -> None:
+        """Paint again soon; may be called from any thread."""
+        self._session.app.invalidate()
+
+    def repaint(self) -> None:
+        """Paint everything anew, after the process was stopped and goes on."""
+        self._session.app.renderer.reset()
+        self._session.app.invalidate()
+
+    def _toolbar(self) -> str:
+        text, until = self._hint
+        if text and time.monotonic() < until:
+            return f" {text}"
+        return self._bottom_line(self._session.app.output.get_size().columns)
+
+    def _painted(self, _app: object) -> None:
+        if self._after_first_paint is not None:
+            action, self._after_first_paint = self._after_first_paint, None
+            action()

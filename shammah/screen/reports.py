@@ -1,0 +1,209 @@
+"""What the commands show, as rows of a name and a text; computed from the parts, written nowhere."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Sequence
+from datetime import datetime
+from importlib import metadata
+from pathlib import Path
+
+from shammah import __version__
+from shammah.config import Config, settings, toml_text, value_of
+from shammah.history.export import to_json, to_markdown
+from shammah.history.search import search
+from shammah.history.store import Store
+from shammah.local.client import Broken, Loading, LocalEngine, Off, Ready
+from shammah.local.models import LocalModels
+from shammah.message import Options
+from shammah.paths import STARTER, Home
+from shammah.router import Facts, choose
+from shammah.screen.toolbar import share
+from shammah.session import Session
+
+Rows = list[tuple[str, str]]
+
+
+def state_word(engine: LocalEngine) -> str:
+    """The engine's state in a word, with the cause where it failed."""
+    match engine.state:
+        case Ready():
+            return "ready"
+        case Loading():
+            return "loading"
+        case Broken(error=error):
+            return f"failed: {error}"
+        case Off():
+            return "not started"
+
+
+def device(engine: LocalEngine) -> str:
+    """Where the model runs, as its session tells; empty while it is not loaded."""
+    return engine.state.device if isinstance(engine.state, Ready) else ""
+
+
+def context_of(engine: LocalEngine) -> int:
+    """Tokens of conversation that the engine keeps; 0 while that is not known."""
+    return engine.state.context if isinstance(engine.state, Ready) else 0
+
+
+def options(config: Config) -> Options:
+    """How to generate, from the settings."""
+    given = config.generation
+    return Options(given.max_tokens, given.temperature, given.top_k, given.top_p, given.repetition_penalty, given.seed)
+
+
+def shown_value(config: Config, key: str) -> str:
+    """A setting's value as config.toml would write it."""
+    value = value_of(config, key)
+    return "unset" if value is None else toml_text(value)
+
+
+def settings_table(config: Config, start: str = "") -> Rows:
+    """Keys that begin with `start`, each with its value and meaning."""
+    return [(f"{s.key} = {shown_value(config, s.key)}", s.meaning) for s in settings() if s.key.startswith(start)]
+
+
+def models(found: LocalModels, facts: Facts) -> Rows:
+    """The models that can answer here."""
+    answering = choose(facts).engine
+    rows = [
+        (("* " if name == answering else "  ") + engine.model, f"{_where(engine)} · {state_word(engine)}")
+        for name, engine in found.items()
+    ]
+    return [*rows, ("  a folder", "/model PATH switches to a prepared model; downloads are not in this version yet")]
+
+
+def _where(engine: LocalEngine) -> str:
+    return "inside the package, knows shammah itself only" if engine.name == "starter" else str(engine.spec.folder)
+
+
+def status(found: LocalModels, facts: Facts, config: Path, history: Path) -> Rows:
+    """Model, state, memory and files."""
+    import psutil  # Late: it takes a tenth of the start.
+
+    engine = found.answering(facts)
+    memory = psutil.virtual_memory()
+    rows = [
+        ("answers", f"{engine.model}: {choose(facts).why}"),
+        ("state", _state_in_full(engine)),
+        ("memory", f"{memory.available / 1e9:.1f} of {memory.total / 1e9:.1f} GB are free"),
+    ]
+    pid = engine.pid
+    if pid is not None and psutil.pid_exists(pid):
+        rows.append(("worker", f"process {pid}, {psutil.Process(pid).memory_info().rss / 1e6:.0f} MB"))
+    return [*rows, ("mode", facts.mode), ("settings", str(config)), ("history", str(history))]
+
+
+def _state_in_full(engine: LocalEngine) -> str:
+    match engine.state:
+        case Ready(context=context, device=device, seconds=seconds):
+            return f"ready on {device}, {context:,} tokens of context, loaded in {seconds:.1f} s"
+        case _:
+            return state_word(engine)
+
+
+def context(session: Session, size: int) -> Rows:
+    """How full the context is, and what is left out of it."""
+    usage = session.receipt.finish.usage if session.receipt else None
+    filled = usage.prompt_tokens + usage.completion_tokens if usage else 0
+    full = f"{filled:,} of {size:,} tokens ({share(filled, size)})" if size else "the model is not loaded yet"
+    answered = sum(1 for exchange in session.exchanges if exchange.answer)
+    kept = answered - min(session.left_out, answered)
+    return [
+        ("context", full),
+        ("turns", f"{kept} of {answered} in context" + ("" if kept == answered else "; the oldest are left out")),
+        ("system prompt", "kept" if session.conversation.system else "none"),
+    ]
+
+
+def conversations(store: Store, limit: int = 20) -> Rows:
+    """Past conversations, the last first."""
+    rows = [(c.id, f"{_when(c.updated)} · {c.turns} turns · {c.title}") for c in store.conversations(limit)]
+    return rows or [("", "No conversation is saved yet.")]
+
+
+def hits(store: Store, words: str) -> Rows:
+    """Where the words occur."""
+    rows = [(hit.conversation, f"{_when(hit.when)} · {' '.join(hit.snippet.split())}") for hit in search(store, words)]
+    return rows or [("", f"Nothing was found for {words}.")]
+
+
+def export(session: Session, store: Store, form: str) -> str:
+    """The conversation as "json" or "md"."""
+    turns = store.turns(session.conversation.id)
+    write = to_json if form == "json" else to_markdown
+    return write(session.conversation, turns)
+
+
+def _when(moment: datetime) -> str:
+    return moment.astimezone().strftime("%Y-%m-%d %H:%M")
+
+
+PACKAGES = ("onnxruntime", "onnxruntime-genai", "numpy", "tokenizers", "jinja2", "prompt-toolkit")
+
+
+def doctor(folder: Path) -> Rows:
+    """What works, what does not, and the next step for each."""
+    return [
+        ("shammah", __version__),
+        ("python", f"{platform.python_version()} on {platform.system()} {platform.machine()}"),
+        *((name, _version(name)) for name in PACKAGES),
+        ("memory", _memory()),
+        ("processors", _processors()),
+        ("starter", "ready to load" if (STARTER / "model.onnx").is_file() else "missing: install shammah again"),
+        ("hub", "not asked: this version downloads nothing"),
+        ("claude", "not asked: this version sends nothing"),
+        ("folder", _folder(Home(folder))),
+    ]
+
+
+def _version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return f"missing: pip install {name}"
+
+
+def _memory() -> str:
+    import psutil
+
+    memory = psutil.virtual_memory()
+    return f"{memory.available / 1e9:.1f} of {memory.total / 1e9:.1f} GB free"
+
+
+def _processors() -> str:
+    import psutil
+
+    return f"{psutil.cpu_count(logical=False) or '?'} physical, {psutil.cpu_count()} logical"
+
+
+def _folder(home: Home) -> str:
+    if not home.folder.exists():
+        return f"{home.folder} is made with the first question"
+    if not os.access(home.folder, os.W_OK):
+        return f"{home.folder} cannot be written to: change its rights, or set SHAMMAH_HOME to another folder"
+    return f"{home.folder} is there and can be written to"
+
+
+def columns(rows: Sequence[tuple[str, str]], width: int) -> list[str]:
+    """Rows as lines of two columns; on a narrow screen the text goes below its name."""
+    import textwrap
+
+    wide = max((len(name) for name, _ in rows), default=0)
+    if wide + 24 > width:
+        return [
+            line
+            for name, text in rows
+            for line in (
+                name,
+                *textwrap.wrap(text, max(width - 4, 16), initial_indent="    ", subsequent_indent="    "),
+            )
+        ]
+    lines: list[str] = []
+    for name, text in rows:
+        wrapped = textwrap.wrap(text, max(width - wide - 2, 16)) or [""]
+        lines.append(f"{name:<{wide}}  {wrapped[0]}".rstrip())
+        lines += [" " * (wide + 2) + line for line in wrapped[1:]]
+    return lines

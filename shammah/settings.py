@@ -1,0 +1,67 @@
+"""The settings of a running chat: an edit of config.toml, from here or elsewhere, counts from the next question."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from shammah.config import Config, Value, load, set_value, with_value
+
+
+class Watch:
+    """Tells cheaply whether a file has changed since it was last asked about."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._seen: object = None
+
+    def changed(self) -> bool:
+        """Whether the file is another than at the last call, came or went; true at the first call."""
+        before, self._seen = self._seen, self._signature()
+        return self._seen != before
+
+    def _signature(self) -> object:
+        try:
+            found = self._path.stat()
+        except OSError as cause:
+            return cause.errno
+        # An edit in place may keep the size and the inode; ctime shows a change of the permissions too.
+        return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino
+
+
+class Settings:
+    """Holds the last good settings of a file, and over them what the command line set for this run."""
+
+    def __init__(self, path: Path, overrides: Mapping[str, Value] | None = None) -> None:
+        """Raises ConfigError where an override is no setting or a wrong value; reads nothing yet."""
+        self.path = path
+        self._watch = Watch(path)
+        self._overrides = dict(overrides or {})
+        self._config = self._overridden(Config())
+
+    def current(self) -> Config:
+        """The settings now, read again where the file has changed.
+
+        Raises:
+            ConfigError: the file is wrong. Told once for each change; then the last good settings hold,
+                at first the defaults.
+        """
+        if self._watch.changed():
+            self._config = self._overridden(load(self.path))
+        return self._config
+
+    def set(self, key: str, text: str) -> Config:
+        """Change one setting in the file and here, also over the command line; "unset" and "default" remove it.
+
+        Raises:
+            ConfigError: the key, the value or the file is wrong, or cannot be written; nothing is changed.
+        """
+        config = set_value(self.path, key, text)
+        self._overrides.pop(key, None)
+        self._config = self._overridden(config)
+        return self._config
+
+    def _overridden(self, config: Config) -> Config:
+        for key, value in self._overrides.items():
+            config = with_value(config, key, value)
+        return config

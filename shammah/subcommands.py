@@ -1,0 +1,200 @@
+"""`shammah config`, `history`, `models`, `doctor`, `setup`, `bench`: what is done without a chat."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from shammah.commandline import Parser
+from shammah.environment import Environment, worker_environment
+from shammah.errors import NotYetError, UsageError
+from shammah.history.store import Store, open_store
+from shammah.paths import Home
+from shammah.screen import reports
+from shammah.screen.printer import never_failing, screen_width
+from shammah.screen.safe_text import safe_text
+
+
+def run_subcommand(arguments: Sequence[str], environment: Environment) -> int:
+    """Carry out a subcommand; returns the exit status.
+
+    Raises:
+        UsageError: the arguments are not understood.
+        NotYetError: the part of the program it needs is not built yet.
+    """
+    given = subcommands().parse_args(arguments)
+    action: Callable[[argparse.Namespace, Environment], None] = given.action
+    action(given, environment)
+    return 0
+
+
+def subcommands() -> argparse.ArgumentParser:
+    """All subcommands with their arguments."""
+    made = Parser(prog="shammah", allow_abbrev=False)
+    groups = made.add_subparsers(metavar="COMMAND", required=True)
+    _leaf(groups, "setup", "ask the set-up questions (not in this version yet)", _setup)
+    _leaf(groups, "doctor", "what works here, what does not, and the next step", _doctor)
+    _models(_group(groups, "models", "the models of this machine"))
+    _config(_group(groups, "config", "settings in config.toml"))
+    _history(_group(groups, "history", "past conversations"))
+    bench = _leaf(groups, "bench", "speed of the model here: load, prefill, decode, first token, memory", _bench)
+    bench.add_argument("-m", "--model", metavar="NAME", default="", help="starter, or the folder of a model")
+    return made
+
+
+if TYPE_CHECKING:
+    Groups = argparse._SubParsersAction[Parser]
+
+
+def _group(groups: Groups, name: str, text: str) -> Groups:
+    made = groups.add_parser(name, help=text, description=text, allow_abbrev=False)
+    return made.add_subparsers(metavar="COMMAND", required=True)
+
+
+def _leaf(
+    groups: Groups,
+    name: str,
+    text: str,
+    action: Callable[[argparse.Namespace, Environment], None],
+    *words: str,
+) -> argparse.ArgumentParser:
+    made: argparse.ArgumentParser = groups.add_parser(name, help=text, description=text, allow_abbrev=False)
+    made.set_defaults(action=action)
+    for word in words:
+        made.add_argument(word.rstrip("+").lower(), metavar=word.rstrip("+"), nargs="+" if word.endswith("+") else None)
+    return made
+
+
+def _models(groups: Groups) -> None:
+    _leaf(groups, "list", "the models and what they need", _models_list)
+    for name, text in (("pull", "fetch and prepare a model"), ("remove", "delete a model")):
+        _leaf(groups, name, f"{text} (not in this version yet)", _not_yet_models, "NAME")
+    _leaf(groups, "use", "answer with this model: starter, or the folder of one", _models_use, "NAME")
+
+
+def _config(groups: Groups) -> None:
+    _leaf(groups, "path", "where config.toml is", _config_path)
+    _leaf(groups, "show", "all settings with their values and meaning", _config_show)
+    _leaf(groups, "get", "one setting's value", _config_get, "KEY")
+    _leaf(groups, "set", "change one setting; unset takes it back to its default", _config_set, "KEY", "VALUE+")
+
+
+def _history(groups: Groups) -> None:
+    _leaf(groups, "list", "past conversations, the last first", _history_list)
+    _leaf(groups, "search", "where words occur in all conversations", _history_search, "WORDS+")
+    _leaf(groups, "show", "one conversation, as Markdown", _history_show, "ID")
+    export = _leaf(groups, "export", "one conversation, as Markdown or JSON", _history_show, "ID")
+    export.add_argument("--json", action="store_true", help="as JSON, with everything that is known")
+
+
+def _setup(_given: argparse.Namespace, _environment: Environment) -> None:
+    raise NotYetError(
+        "The set-up questions are not part of this version yet", hint="shammah config set changes settings"
+    )
+
+
+def _doctor(_given: argparse.Namespace, environment: Environment) -> None:
+    _print_rows(reports.doctor(environment.home))
+
+
+def _models_list(_given: argparse.Namespace, environment: Environment) -> None:
+    from shammah.config import load
+
+    repo = load(Home(environment.home).config).local.repo
+    rows = [("starter", "inside the package, nothing to download, knows shammah itself only")]
+    if repo:
+        rows.append((repo, "local.repo, answers when it is loaded"))
+    _print_rows([*rows, ("a folder", "shammah models use PATH; downloads are not part of this version yet")])
+
+
+def _not_yet_models(_given: argparse.Namespace, _environment: Environment) -> None:
+    raise NotYetError(
+        "Downloading and deleting models is not part of this version yet",
+        hint="shammah models use PATH takes a prepared model in a folder",
+    )
+
+
+def _models_use(given: argparse.Namespace, environment: Environment) -> None:
+    from shammah.config import set_value
+    from shammah.local.models import folder_of
+
+    folder = folder_of(given.name)
+    set_value(Home(environment.home).config, "local.repo", str(folder or ""))
+    _print(f"{given.name} answers from now on; a running chat changes at its next question.")
+
+
+def _config_path(_given: argparse.Namespace, environment: Environment) -> None:
+    _print(str(Home(environment.home).config))
+
+
+def _config_show(_given: argparse.Namespace, environment: Environment) -> None:
+    from shammah.config import load
+
+    _print_rows(reports.settings_table(load(Home(environment.home).config)))
+
+
+def _config_get(given: argparse.Namespace, environment: Environment) -> None:
+    from shammah.config import find, load, toml_text, value_of
+
+    value = value_of(load(Home(environment.home).config), find(given.key).key)
+    _print(value if isinstance(value, str) else "unset" if value is None else toml_text(value))
+
+
+def _config_set(given: argparse.Namespace, environment: Environment) -> None:
+    from shammah.config import set_value
+
+    path = Home(environment.home).config
+    config = set_value(path, given.key, " ".join(given.value))
+    _print(f"{given.key} is now {reports.shown_value(config, given.key)}, in {path}")
+
+
+def _history_list(_given: argparse.Namespace, environment: Environment) -> None:
+    with _store(environment) as store:
+        _print_rows(reports.conversations(store, limit=1000))
+
+
+def _history_search(given: argparse.Namespace, environment: Environment) -> None:
+    with _store(environment) as store:
+        _print_rows(reports.hits(store, " ".join(given.words)))
+
+
+def _history_show(given: argparse.Namespace, environment: Environment) -> None:
+    from shammah.history.export import to_json, to_markdown
+
+    with _store(environment) as store:
+        conversation = store.find(given.id)
+        write = to_json if getattr(given, "json", False) else to_markdown
+        _print(write(conversation, store.turns(conversation.id)))
+
+
+def _bench(given: argparse.Namespace, environment: Environment) -> None:
+    from shammah.bench import run_bench
+    from shammah.config import load
+    from shammah.local.models import folder_of
+    from shammah.paths import STARTER
+
+    config = load(Home(environment.home).config)
+    folder = folder_of(given.model or config.local.repo) or STARTER
+    _print_rows(run_bench(folder, config.local.context, config.local.threads, worker_environment()))
+
+
+@contextlib.contextmanager
+def _store(environment: Environment) -> Iterator[Store]:
+    path = Home(environment.home).history
+    if not path.exists():
+        raise UsageError("No conversation is saved yet", hint="Start shammah and ask something")
+    with open_store(path) as store:
+        yield store
+
+
+def _print_rows(rows: reports.Rows) -> None:
+    safe = [(safe_text(name), safe_text(text)) for name, text in rows]
+    width = screen_width(sys.stdout) if sys.stdout.isatty() else 10_000
+    _print("\n".join(reports.columns(safe, width)))
+
+
+def _print(text: str) -> None:
+    print(safe_text(text), file=never_failing(sys.stdout))
