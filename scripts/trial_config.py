@@ -20,8 +20,8 @@ import tomli
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from shammah.config import example, load, set_value  # noqa: E402
-from shammah.errors import ConfigError  # noqa: E402
+from shammah.config import example, load, set_value
+from shammah.errors import ConfigError
 
 SAVER = """
 import itertools, pathlib, sys
@@ -50,7 +50,7 @@ def main() -> int:
         broken, slowest = break_files(path, given.broken, chance)
     print(f"kills {given.kills}, " + ", ".join(f"{name} {count}" for name, count in killed.items()))
     row = ", ".join(f"{name} {count}" for name, count in broken.items())
-    print(f"broken files {given.broken}, {row}, slowest read {slowest * 1000:.0f} ms")
+    print(f"broken files {given.broken}, {row}, slowest {slowest * 1000:.0f} ms")
     promised = [killed, {name: count for name, count in broken.items() if name != "refused"}]
     return int(any(any(row.values()) for row in promised) or slowest > 1)
 
@@ -91,7 +91,7 @@ def _kill_one(path: Path, seconds: float) -> int:
 
 
 def break_files(path: Path, count: int, chance: random.Random) -> tuple[dict[str, int], float]:
-    """Read and edit files that are broken by chance, and count what goes wrong; with the slowest read in seconds."""
+    """Read and edit files that are broken by chance, and count what goes wrong; with the longest time in seconds."""
     found = Counter({"refused": 0, "without a line": 0, "changed": 0, "other faults": 0})
     slowest = 0.0
     for _ in range(count):

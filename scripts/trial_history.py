@@ -26,7 +26,9 @@ from typing import IO
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from shammah.errors import HistoryError
-from shammah.history.store import AnswerWriter, Origin, Store, Turn, open_store
+from shammah.history.opening import open_store
+from shammah.history.store import Origin, Store, Turn
+from shammah.history.writer import AnswerWriter
 from shammah.message import Finish
 
 MOST_MISSING_MS = 250.0

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from shammah.attachments import read_file, with_files
 from shammah.environment import Environment, worker_environment
-from shammah.history.store import Store, memory_store, open_store
+from shammah.history.opening import memory_store, open_store
+from shammah.history.store import Conversation, Store
 from shammah.local.models import LocalModels
 from shammah.paths import Home
 from shammah.session import Session
@@ -56,15 +57,15 @@ def chat(given: Arguments, environment: Environment) -> int:
         prompt = Prompt(
             keyboard=keys,
             completer=ChatCompleter(talk.completions(), talk.values_of),
-            history=Home(environment.home).input_history,
+            history=None if given.no_log else Home(environment.home).input_history,
             bottom_line=talk.bottom_line,
             next_mode=talk.next_mode,
             color=color,
-            after_first_paint=talk.start_models,
+            after_first_paint=parts.models.start,
         )
         redraw.call = prompt.redraw
         with terminal.guarded(parts.models.close, prompt.repaint):
-            talk.open_with(given.files, given.resume, given.go_on, quiet=given.quiet)
+            talk.begin(given.files, _earlier(parts, given), quiet=given.quiet)
             talk.run(prompt)
     return 0
 
@@ -78,7 +79,8 @@ def answer_once(given: Arguments, environment: Environment, question: str) -> in
     files = [read_file(name) for name in given.files]
     with _parts(given, environment, lambda: None) as parts:
         config = parts.settings.current()
-        _continue(parts, given)
+        if earlier := _earlier(parts, given):
+            parts.session.resume(earlier)
         parts.models.start_best()
         color = use_color(sys.stdout, environment.no_color, environment.term)
         show = OneShot(config, as_json=given.json, quiet=given.quiet, verbose=given.verbose, color=color)
@@ -113,11 +115,11 @@ def _parts(given: Arguments, environment: Environment, on_change: Callable[[], N
             models.close()
 
 
-def _continue(parts: Parts, given: Arguments) -> None:
-    """Take up an earlier conversation where the command line says so."""
-    earlier = parts.store.find(given.resume) if given.resume else parts.store.last() if given.go_on else None
-    if earlier is not None:
-        parts.session.resume(earlier)
+def _earlier(parts: Parts, given: Arguments) -> Conversation | None:
+    """The conversation that the command line goes on with."""
+    if given.resume:
+        return parts.store.find(given.resume)
+    return parts.store.last() if given.go_on else None
 
 
 class _Later:

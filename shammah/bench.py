@@ -30,9 +30,16 @@ class Round:
     memory: int
 
 
-def run_bench(folder: Path, context: int, threads: int, environment: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Measure the model in `folder` with fresh workers; rows of a name and the median of the rounds."""
-    rounds = [_round(ModelSpec(folder.name, folder, context, threads), environment) for _ in range(ROUNDS)]
+def measure(spec: ModelSpec, environment: Mapping[str, str], rounds: int = ROUNDS) -> list[Round]:
+    """Measure a model with a fresh worker for each round."""
+    return [_round(spec, environment) for _ in range(rounds)]
+
+
+def run_bench(
+    folder: Path, context: int, threads: int, environment: Mapping[str, str], count: int = ROUNDS
+) -> list[tuple[str, str]]:
+    """Measure the model in `folder`; rows of a name and the median of `count` rounds."""
+    rounds = measure(ModelSpec(folder.name, folder, context, threads), environment, count)
 
     def median(values: Sequence[float]) -> float:
         return statistics.median(values)
@@ -46,7 +53,7 @@ def run_bench(folder: Path, context: int, threads: int, environment: Mapping[str
         ("first token, turn 1", f"{median([r.first_turn_s for r in rounds]):.3f} s"),
         ("first token, turn 2", f"{median([r.second_turn_s for r in rounds]):.3f} s"),
         ("memory", f"{median([r.memory for r in rounds]) / 1e6:.0f} MB at most"),
-        ("how", f"medians of {ROUNDS} fresh workers, greedy"),
+        ("how", f"medians of {count} fresh workers, greedy"),
     ]
 
 

@@ -83,9 +83,10 @@ def _answer(given: Arguments, environment: Environment) -> int:
 
     question = " ".join([*given.question, given.prompt or ""]).strip()
     piped = "" if sys.stdin is None or sys.stdin.isatty() else _piped_text()
-    if question or piped.strip() or given.files:
+    on_terminal = sys.stdin is not None and sys.stdin.isatty() and sys.stdout.isatty()
+    if question or piped.strip() or (given.files and not on_terminal):
         return app.answer_once(given, environment, "\n\n".join(filter(None, [question, piped.strip("\n")])))
-    if not (sys.stdin and sys.stdin.isatty() and sys.stdout.isatty()):
+    if not on_terminal:
         raise UsageError("There is no question", hint='Ask one: shammah "question", or start shammah on a terminal')
     return app.chat(given, environment)
 

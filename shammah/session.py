@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 
 from shammah.engine import Engine, Tally
 from shammah.errors import EngineError, HistoryError
-from shammah.history.store import AnswerWriter, Conversation, Origin, Store, Turn
+from shammah.history.store import Conversation, Origin, Store, Turn
+from shammah.history.writer import AnswerWriter
 from shammah.message import Event, Finish, Message, Notice, Options, Piece, Trimmed
 from shammah.router import Facts, Route, choose
 
@@ -139,11 +140,13 @@ class _Memory:
         return "".join(self._pieces)
 
     def see(self, event: Event) -> None:
-        text = event.text if isinstance(event, Piece) else ""
-        self._pieces.append(text)
+        text = ""
+        if isinstance(event, Piece):
+            text = event.text
+            self._pieces.append(text)
         if self._writer:
             with self._told():
-                self._writer.add(text)
+                self._writer.add(text)  # Also with nothing new: what waits for its commit gets it.
 
     def finish(self, finish: Finish) -> None:
         if self._writer:

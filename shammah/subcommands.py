@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from shammah.commandline import Parser
 from shammah.environment import Environment, worker_environment
 from shammah.errors import NotYetError, UsageError
-from shammah.history.store import Store, open_store
+from shammah.history.opening import open_store
+from shammah.history.store import Store
 from shammah.paths import Home
 from shammah.screen import reports
 from shammah.screen.printer import never_failing, screen_width

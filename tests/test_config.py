@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 import tomli
 from hypothesis import given
+from hypothesis import settings as effort
 from hypothesis import strategies as st
 
 from shammah.config import (
     Config,
+    Setting,
     Value,
     example,
     find,
@@ -76,11 +78,10 @@ def test_every_setting_of_the_contract_has_its_default(key: str, default: Value 
 
 
 @pytest.mark.parametrize("setting", settings(), ids=lambda setting: setting.key)
-def test_every_number_has_limits_and_every_setting_a_meaning_and_a_value_to_show(setting: object) -> None:
-    found = find(setting.key)  # type: ignore[attr-defined]
-    assert found.meaning.endswith(".")
-    assert found.default is not None or found.sample is not None
-    assert (found.kind in (int, float)) == (found.minimum is not None and found.maximum is not None)
+def test_every_number_has_limits_and_every_setting_a_meaning_and_a_value_to_show(setting: Setting) -> None:
+    assert setting.meaning.endswith(".")
+    assert setting.default is not None or setting.sample is not None
+    assert (setting.kind in (int, float)) == (setting.minimum is not None and setting.maximum is not None)
 
 
 def test_typed_access_gives_the_values_of_the_file(path: Path) -> None:
@@ -220,6 +221,7 @@ NASTY_VALUES = [
 ]
 
 
+@effort(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(["", "# note = 1", "   "]), st.sampled_from(NASTY_VALUES)), max_size=12))
 def test_each_key_is_found_on_the_line_where_it_stands(entries: list[tuple[str, str]]) -> None:
     lines: list[str] = []
@@ -276,6 +278,7 @@ broken_texts = st.one_of(
 )
 
 
+@effort(deadline=None)
 @given(broken=broken_texts)
 def test_a_broken_file_is_only_ever_told_with_a_line_and_never_overwritten(
     tmp_path_factory: pytest.TempPathFactory, broken: bytes

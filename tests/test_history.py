@@ -20,8 +20,10 @@ from hypothesis import strategies as st
 
 from shammah.errors import HistoryError
 from shammah.history.export import to_json, to_markdown
+from shammah.history.opening import open_store
 from shammah.history.search import search
-from shammah.history.store import AnswerWriter, Origin, Store, Turn, open_store
+from shammah.history.store import Origin, Store, Turn
+from shammah.history.writer import AnswerWriter
 from shammah.message import Finish, Timing, Usage
 
 STARTER = Origin("starter", "starter-1", "No larger model is here yet")

@@ -214,6 +214,10 @@ def test_a_row_that_no_table_follows_is_text() -> None:
     assert seen("| a | b |\nplain") == "| a | b |\nplain\n"
 
 
+def test_rows_of_a_table_may_differ_in_length() -> None:
+    assert seen("|\n|---|--:|\n| a | b | c |").splitlines()[-1] == "a │ b │ c"
+
+
 def test_line_breaks_of_the_source_are_kept() -> None:
     assert seen("Line one\nLine two\n\n\n\nNext") == "Line one\nLine two\n\nNext\n"
 

@@ -78,7 +78,7 @@ class Routing:
 
     mode: Literal["auto", "local", "cloud", "ask"] = setting(
         "auto",
-        "Who answers: only this machine (local), only Claude (cloud), or you are asked before anything is sent (ask).",
+        "auto chooses for each question, local stays on this machine, cloud asks Claude, ask asks you first.",
     )
     reserve_ram_gb: float = setting(
         1.0, "Gigabytes of memory left to the rest of the machine.", minimum=0, maximum=4096

@@ -3,66 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
-import re
 import sqlite3
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from shammah.errors import HistoryError
+from shammah.history.faults import told_plainly
 from shammah.history.search import forget
 from shammah.message import Finish, Timing, Usage
 
-PACE_S = 0.2
-"""Seconds between two commits of a growing answer."""
-RETRY_S = 2.0
-"""Seconds after which a growing answer that could not be written is tried again."""
 PATIENCE_S = 10.0
 """Seconds to wait for another shammah that is writing."""
 GLIMPSE_S = 0.1
 """The same while an answer streams: the text can wait for the next commit, a Ctrl-C cannot."""
 TITLE_LENGTH = 60
-
-# Small columns stand before the long texts: SQLite reads a row from its start, and a long text fills many pages.
-# Turns that were removed never give their number to new ones (AUTOINCREMENT), so no index can confuse the two.
-_FORMATS: Sequence[Sequence[str]] = (
-    (
-        """CREATE TABLE conversations (
-            id TEXT PRIMARY KEY, created TEXT NOT NULL, updated TEXT NOT NULL,
-            title TEXT NOT NULL, system TEXT NOT NULL)""",
-        "CREATE INDEX conversations_updated ON conversations (updated)",
-        """CREATE TABLE turns (
-            id INTEGER PRIMARY KEY AUTOINCREMENT,
-            conversation TEXT NOT NULL REFERENCES conversations ON DELETE CASCADE,
-            position INTEGER NOT NULL, undone INTEGER NOT NULL DEFAULT 0,
-            started TEXT NOT NULL, finished TEXT, reason TEXT NOT NULL DEFAULT '',
-            prompt_tokens INTEGER NOT NULL DEFAULT 0, cached_tokens INTEGER NOT NULL DEFAULT 0,
-            completion_tokens INTEGER NOT NULL DEFAULT 0,
-            first_token_s REAL NOT NULL DEFAULT 0, total_s REAL NOT NULL DEFAULT 0,
-            tokens_per_s REAL NOT NULL DEFAULT 0, sent_bytes INTEGER NOT NULL DEFAULT 0, cost_usd REAL,
-            engine TEXT NOT NULL DEFAULT '', model TEXT NOT NULL DEFAULT '', why TEXT NOT NULL DEFAULT '',
-            error TEXT NOT NULL DEFAULT '', question TEXT NOT NULL, answer TEXT NOT NULL DEFAULT '',
-            UNIQUE (conversation, position))""",
-        # A growing answer is rows here, joined when it is finished: a commit of a 1 MB answer takes 0.2 ms,
-        # against 5 ms for lengthening the row in place, which writes the whole text again each time.
-        """CREATE TABLE pieces (
-            turn INTEGER NOT NULL REFERENCES turns ON DELETE CASCADE,
-            start INTEGER NOT NULL, text TEXT NOT NULL, PRIMARY KEY (turn, start))""",
-        """CREATE VIEW readable_turns AS
-            SELECT turns.*, answer || coalesce((SELECT group_concat(text, '') FROM (
-                SELECT text FROM pieces WHERE turn = turns.id ORDER BY start)), '') AS whole_answer FROM turns""",
-    ),
-)
-"""What leads from each format of the file to the next; `PRAGMA user_version` counts the steps taken."""
-
-_MAGIC = b"SQLite format 3\0"
-_APPLICATION = int.from_bytes(b"sham")
-"""Marks a SQLite file as ours, so that no other program's database is taken for a history."""
 
 
 @dataclass(frozen=True)
@@ -119,40 +77,6 @@ class Turn:
     started: datetime
     finished: datetime | None
     undone: bool
-
-
-class HistoryBusy(HistoryError):  # noqa: N818 - a state, like its parent's other causes
-    """Another shammah is writing, and the wait for it was too long."""
-
-
-def open_store(path: Path) -> Store:
-    """Open the history, or create it readable by its owner only.
-
-    Raises HistoryError for a file that is damaged, foreign, newer or out of reach, and leaves it as it is.
-    """
-    try:
-        _create_private(path)
-        _refuse_strange(path)
-    except OSError as error:
-        raise _unreachable(path, error) from error
-    with _told_plainly(path):
-        _refuse_unknown(path)
-        connection = sqlite3.connect(path, isolation_level=None, timeout=PATIENCE_S)
-        try:
-            _prepare(connection, path)
-        except BaseException:
-            connection.close()
-            raise
-    return Store(connection, path)
-
-
-def memory_store() -> Store:
-    """A history that nothing is kept of: it lives in memory and is gone with the process."""
-    connection = sqlite3.connect(":memory:", isolation_level=None)
-    path = Path(":memory:")
-    _configure(connection)
-    _migrate(connection, path)
-    return Store(connection, path)
 
 
 class Store:
@@ -246,7 +170,7 @@ class Store:
         with self.writing() as database:
             forget(database, conversation_id)
             _demand(database.execute("DELETE FROM conversations WHERE id = ?", (conversation_id,)), conversation_id)
-        with _told_plainly(self.path):
+        with told_plainly(self.path):
             # The log beside the file still holds the text until it is emptied.
             self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
@@ -326,14 +250,14 @@ class Store:
     @contextlib.contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
         """Lend the connection, with SQLite's errors translated."""
-        with _told_plainly(self.path):
+        with told_plainly(self.path):
             yield self.connection
 
     @contextlib.contextmanager
     def writing(self, wait_s: float = PATIENCE_S) -> Iterator[sqlite3.Connection]:
         """Lend the connection for one transaction: all of it is kept, or nothing."""
         database = self.connection
-        with _told_plainly(self.path):
+        with told_plainly(self.path):
             database.execute(f"PRAGMA busy_timeout = {round(wait_s * 1000)}")
             try:
                 database.execute("BEGIN IMMEDIATE")
@@ -344,207 +268,6 @@ class Store:
                 if database.in_transaction:
                     database.execute("ROLLBACK")
                 raise
-
-
-class AnswerWriter:
-    """Saves one answer while it grows: at most a commit every 0.2 s, at most 250 ms of text unsaved.
-
-    Where the disk refuses, HistoryError is raised once for the whole answer, from `add` or from `finish`, so that
-    the chat says it once and goes on. The text is kept here and tried again, and `saved` tells whether that helped.
-    """
-
-    def __init__(self, store: Store, turn_id: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self._store = store
-        self._turn_id = turn_id
-        self._clock = clock
-        self._unsaved: list[str] = []
-        self._length = 0
-        self._due = clock()
-        self._told = False
-
-    @property
-    def saved(self) -> bool:
-        """Whether all that was added is on the disk."""
-        return not self._unsaved
-
-    def add(self, text: str = "") -> None:
-        """Take the next piece; while the engine only waits, call it without text: the last piece may still be due."""
-        if text:
-            self._unsaved.append(text)
-        if self._unsaved and self._clock() >= self._due:
-            self._save()
-
-    def finish(self, finish: Finish, origin: Origin, *, sent_bytes: int = 0, cost_usd: float | None = None) -> None:
-        """Save the rest and how the answer ended."""
-        tail = "".join(self._unsaved)
-        try:
-            self._store.finish(
-                self._turn_id, finish, origin, tail=tail, at=self._length, sent_bytes=sent_bytes, cost_usd=cost_usd
-            )
-        except HistoryError as error:
-            self._tell(error)
-        else:
-            self._unsaved.clear()
-
-    def _save(self) -> None:
-        text = "".join(self._unsaved)
-        try:
-            self._store.append(self._turn_id, text, self._length)
-        except HistoryBusy:
-            # Another chat is writing: no reason for a word, this text goes with the next commit.
-            self._due = self._clock() + PACE_S
-        except HistoryError as error:
-            self._due = self._clock() + RETRY_S
-            self._tell(error)
-        else:
-            self._due = self._clock() + PACE_S
-            self._length += len(text)
-            self._unsaved.clear()
-
-    def _tell(self, error: HistoryError) -> None:
-        if not self._told:
-            self._told = True
-            raise error
-
-
-# Opening
-
-
-def _create_private(path: Path) -> None:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # SQLite gives the files beside it (-wal, -shm) the mode of this one. Windows keeps files to their owner by folder.
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-
-
-def _refuse_strange(path: Path) -> None:
-    """Raise for a file that is no database. SQLite takes a few strange bytes for an empty file and writes over them."""
-    with path.open("rb") as file:
-        start = file.read(len(_MAGIC))
-    # With a journal beside it, the creation of the file was cut off, and SQLite knows how to take that back.
-    if start not in (b"", _MAGIC) and not path.with_name(path.name + "-journal").exists():
-        raise _trouble(sqlite3.SQLITE_NOTADB, path)
-
-
-def _refuse_unknown(path: Path) -> None:
-    """Raise for a file that another program or a newer shammah wrote, without changing a byte of it."""
-    log = path.with_name(path.name + "-wal")
-    # "immutable" leaves no new file beside it, and is right only where no log holds a part of the truth.
-    way = "mode=ro" if log.exists() else "mode=ro&immutable=1"
-    # A Windows share reads file://server/...; SQLite wants an empty authority before the server.
-    uri = re.sub("^file://(?!/)", "file:////", path.absolute().as_uri())
-    with contextlib.closing(sqlite3.connect(f"{uri}?{way}", uri=True)) as database:
-        _check_format(database, path)
-
-
-def _check_format(database: sqlite3.Connection, path: Path) -> int:
-    known = len(_FORMATS)
-    found = int(database.execute("PRAGMA user_version").fetchone()[0])
-    application = database.execute("PRAGMA application_id").fetchone()[0]
-    if application != _APPLICATION and database.execute("SELECT 1 FROM sqlite_schema").fetchone():
-        raise HistoryError(
-            f"{path} is the database of another program", hint="Move it away, and the history starts anew"
-        )
-    if found > known:
-        raise HistoryError(
-            f"The history was written by a newer shammah (format {found}; this one knows {known})",
-            hint=f"Update shammah, or move {path} away to start a new history",
-        )
-    return found
-
-
-def _prepare(database: sqlite3.Connection, path: Path) -> None:
-    _configure(database)
-    _tighten(path)
-    _use_log(database)
-    # fullfsync: on macOS an ordinary fsync leaves the text in the drive's own memory. secure_delete: what is removed
-    # is overwritten.
-    for setting in ("synchronous = FULL", "fullfsync = ON", "foreign_keys = ON", "secure_delete = ON"):
-        database.execute(f"PRAGMA {setting}")
-    if database.execute("PRAGMA user_version").fetchone()[0] < len(_FORMATS):
-        _migrate(database, path)
-
-
-def _configure(database: sqlite3.Connection) -> None:
-    database.row_factory = sqlite3.Row
-    # One flipped bit in a text must not make the whole conversation unreadable.
-    database.text_factory = lambda raw: raw.decode("utf-8", "replace")
-
-
-def _tighten(path: Path) -> None:
-    if os.name != "nt" and path.stat().st_mode & 0o077:
-        for suffix in ("", "-wal", "-shm"):
-            with contextlib.suppress(OSError):
-                path.with_name(path.name + suffix).chmod(0o600)
-
-
-def _use_log(database: sqlite3.Connection) -> None:
-    # Of several programs that create the file at once, SQLite turns all but one away without waiting.
-    patience = time.monotonic() + PATIENCE_S
-    while True:
-        try:
-            database.execute("PRAGMA journal_mode = WAL")
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > patience:
-                raise
-            time.sleep(0.02)
-        else:
-            return
-
-
-def _migrate(database: sqlite3.Connection, path: Path) -> None:
-    database.execute("BEGIN IMMEDIATE")
-    # Another process may have taken the steps, or a newer one further steps, in the meantime.
-    for step in _FORMATS[_check_format(database, path) :]:
-        for statement in step:
-            database.execute(statement)
-    database.execute(f"PRAGMA application_id = {_APPLICATION}")
-    database.execute(f"PRAGMA user_version = {len(_FORMATS)}")
-    database.execute("COMMIT")
-
-
-# Errors
-
-_NOT_SAVED = "The chat goes on; what is said now is not saved"
-_CAUSES = {
-    sqlite3.SQLITE_FULL: ("The disk is full", f"Free some space. {_NOT_SAVED}"),
-    sqlite3.SQLITE_IOERR: ("The disk refuses", f"Check its space and health. {_NOT_SAVED}"),
-    sqlite3.SQLITE_READONLY: ("The file is read-only", f"Make it writable. {_NOT_SAVED}"),
-    sqlite3.SQLITE_CANTOPEN: ("Its folder is not writable", "Make the folder writable, or set SHAMMAH_HOME to another"),
-    sqlite3.SQLITE_NOTADB: ("This is no database", "Move the file away, and the history starts anew"),
-    sqlite3.SQLITE_CORRUPT: ("The file is damaged", "Keep a copy of it and move it away, and the history starts anew"),
-    sqlite3.SQLITE_CONSTRAINT: ("The conversation was removed meanwhile", "Start a new one with /new"),
-}
-
-
-@contextlib.contextmanager
-def _told_plainly(path: Path) -> Iterator[None]:
-    """Turn SQLite's errors into ones that a person can act on."""
-    try:
-        yield
-    except sqlite3.ProgrammingError:
-        raise  # A closed store or a wrong thread: a mistake in the program, not in its surroundings.
-    except sqlite3.Error as error:
-        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
-        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-            raise HistoryBusy(
-                f"Another program is holding the history {path}", hint="Close the other shammah, or try again"
-            ) from error
-        raise _trouble(code, path, str(error)) from error
-
-
-def _trouble(code: int, path: Path, detail: str = "") -> HistoryError:
-    cause, hint = _CAUSES.get(code, (f"SQLite says: {detail}", f"See whether the file is readable. {_NOT_SAVED}"))
-    return HistoryError(f"{cause}: the history {path} cannot be used", hint=hint)
-
-
-def _unreachable(path: Path, error: OSError) -> HistoryError:
-    with contextlib.suppress(OSError):
-        if path.is_dir():
-            return HistoryError(f"{path} is a folder, not a history", hint="Move that folder away")
-    hint = "Make the folder writable, or set SHAMMAH_HOME to another"
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        hint = "Free some space"
-    return HistoryError(f"The history {path} cannot be opened: {error.strerror}", hint=hint)
 
 
 # Rows

@@ -85,6 +85,7 @@ class LocalEngine:
         self._process: WorkerProcess | None = None
         self._replies: queue.SimpleQueue[tuple[WorkerProcess, Reply | Ended]] = queue.SimpleQueue()
         self._number = 0
+        self._to_warm: Sequence[Message] = ()
 
     @property
     def model(self) -> str:
@@ -110,6 +111,8 @@ class LocalEngine:
         process.listen(lambda reply: self._take_note(process, load.request, reply))
         with contextlib.suppress(WorkerError):  # Its end is on the way as Ended, with the status.
             process.send(load)
+        if self._to_warm:
+            self.warm(self._to_warm)
 
     def close(self) -> None:
         """End the worker."""
@@ -119,8 +122,10 @@ class LocalEngine:
         self._become(Off())
 
     def warm(self, messages: Sequence[Message]) -> None:
-        """Have the worker read the conversation in the background; does nothing while no model is ready."""
-        if isinstance(self.state, Ready) and self._process is not None:
+        """Have the worker read the conversation in the background, or as soon as there is a worker."""
+        self._to_warm = messages
+        if isinstance(self.state, Ready | Loading) and self._process is not None:
+            self._to_warm = ()
             self._number += 1
             with contextlib.suppress(WorkerError):  # The next question starts a new worker.
                 self._process.send(Warm(self._number, list(messages)))

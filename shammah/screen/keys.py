@@ -30,6 +30,7 @@ def key_bindings(next_mode: Callable[[], str], hint: Callable[[str], None]) -> K
     last_stop = [-LEAVE_WITHIN]
 
     @keys.add("c-c")
+    @keys.add("<sigint>")
     def _stop(event: KeyPressEvent) -> None:
         buffer = event.current_buffer
         if buffer.text:

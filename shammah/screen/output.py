@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import TextIO
 
@@ -40,7 +41,8 @@ class Output:
 
     def note(self, text: str) -> None:
         """Write a remark of the program, dim."""
-        self._line(notice(text, self._color))
+        lines = textwrap.wrap(text, max(self.width(), 20), break_long_words=False, break_on_hyphens=False)
+        self._line(notice("\n".join(lines), self._color))
 
     def rows(self, rows: Sequence[tuple[str, str]]) -> None:
         """Write a table of two columns."""

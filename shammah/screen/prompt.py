@@ -33,7 +33,7 @@ class Prompt:
         *,
         keyboard: Input,
         completer: Completer,
-        history: Path,
+        history: Path | None,
         bottom_line: Callable[[int], str],
         next_mode: Callable[[], str],
         color: bool,

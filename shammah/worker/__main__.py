@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import signal
@@ -66,8 +67,9 @@ class Inbox:
 
 
 def _listen(requests: BinaryIO, inbox: Inbox) -> None:
-    for line in requests:
-        inbox.put(decode(line))
+    with contextlib.suppress(ValueError):  # A torn line: the parent died while it wrote.
+        for line in requests:
+            inbox.put(decode(line))
     os._exit(0)  # The parent is gone; the main thread may be deep in a model run.
 
 

@@ -84,11 +84,6 @@ class Decoder:
                 return
             self._append(generator, [token])
 
-    @property
-    def full(self) -> bool:
-        """Whether the cache has no room for another token."""
-        return len(self._held) >= self.context
-
     def forget(self) -> None:
         """Free the cache; the next prompt is read from its first token."""
         self._generator = None

@@ -19,7 +19,7 @@ DEFAULT_TOP_K = 50
 
 @dataclass(frozen=True)
 class Sampling:
-    """Settings of the sampler; temperature 0 is greedy, top_k 0 and top_p 1 set no bound."""
+    """Settings of the sampler; temperature 0 is greedy, top_k 0 stands for DEFAULT_TOP_K, top_p 1 sets no bound."""
 
     temperature: float = 0.0
     top_k: int = 0
@@ -38,6 +38,8 @@ def model_defaults(folder: Path) -> tuple[Sampling, frozenset[int]]:
         given: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         stops = given["eos_token_id"]
         stop_ids = frozenset(stops if isinstance(stops, list) else [stops])
+        if not stop_ids or not all(isinstance(id, int) for id in stop_ids):
+            raise ValueError(f"eos_token_id {stops!r} names no token")
         sampled = given.get("do_sample", False)
         sampling = Sampling(
             temperature=float(given.get("temperature", 1.0)) if sampled else 0.0,

@@ -124,7 +124,7 @@ class Service:
                 reason = "interrupted" if self._inbox.stopped(number) else "length"
                 break
         else:
-            reason = "length" if model.decoder.full else "stop"
+            reason = "length" if len(prompt) + count > model.decoder.context else "stop"
         tokens.close()
         if rest := stream.rest():
             self._send(Delta(number, rest, count - told))

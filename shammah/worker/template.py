@@ -9,12 +9,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jinja2 import TemplateError
-from jinja2.exceptions import SecurityError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from shammah.errors import ModelError
 from shammah.message import Message
 from shammah.worker.text import Text
+
+_REFUSALS = (TemplateError, ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+"""What a template that is wrong, or hostile, ends with: Python's own errors pass through jinja2 as they are."""
 
 
 class ChatTemplate:
@@ -31,7 +33,7 @@ class ChatTemplate:
         environment.globals["raise_exception"] = _refuse
         try:
             self._template = environment.from_string(_source(folder))
-        except (OSError, ValueError, KeyError, TypeError, TemplateError) as cause:
+        except (OSError, *_REFUSALS) as cause:
             raise _unusable(cause) from cause
         markers = sorted(text.special, key=len, reverse=True)
         self._marker = re.compile("(" + "|".join(map(re.escape, markers)) + ")") if markers else re.compile("(?!)")
@@ -51,7 +53,7 @@ class ChatTemplate:
         given = [{"role": m.role, "content": name} for m, name in zip(messages, names, strict=True)]
         try:
             rendered = self._template.render(messages=given, add_generation_prompt=answer)
-        except (TemplateError, SecurityError, TypeError, ValueError) as cause:
+        except _REFUSALS as cause:
             raise _unusable(cause) from cause
         return self._ids(rendered, names)
 
@@ -75,7 +77,7 @@ def _source(folder: Path) -> str:
         return alone.read_text(encoding="utf-8")
     template = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))["chat_template"]
     if isinstance(template, list):
-        template = next(entry["template"] for entry in template if entry["name"] == "default")
+        template = {entry["name"]: entry["template"] for entry in template}["default"]
     if not isinstance(template, str):
         raise TypeError("chat_template is no text")
     return template

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from tokenizers import Tokenizer
+from tokenizers import AddedToken, Tokenizer
 from tokenizers.decoders import DecodeStream
 
 from shammah.errors import ModelError
+
+_CONTROL = re.compile(r"<\|\w+\|>")
 
 
 class Text:
@@ -31,13 +34,17 @@ class Text:
         # What a user writes is text even where it spells a control token; controls go in by id only.
         tokenizer.encode_special_tokens = True
         self._tokenizer = tokenizer
+        # Qwen2.5 declares some of its controls (<|fim_prefix|>, <|repo_name|>, ...) as ordinary added tokens.
+        added = tokenizer.get_added_tokens_decoder()
+        controls = [token.content for token in added.values() if _CONTROL.fullmatch(token.content)]
+        tokenizer.add_special_tokens([AddedToken(name, special=True, normalized=False) for name in controls])
         added = tokenizer.get_added_tokens_decoder()
         self.special = {token.content: id for id, token in added.items() if token.special}
 
     def encode(self, text: str) -> list[int]:
         """Ids of ordinary text; control tokens that it spells become ordinary tokens."""
-        # A lone surrogate cannot be encoded as UTF-8; the model gets the replacement character.
-        clean = text.encode("utf-8", "replace").decode("utf-8")
+        # Half of a surrogate pair cannot be encoded as UTF-8; the model gets the replacement character.
+        clean = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
         return list(self._tokenizer.encode(clean, add_special_tokens=False).ids)
 
     def decode(self, ids: Sequence[int]) -> str:

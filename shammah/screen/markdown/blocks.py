@@ -50,7 +50,7 @@ class Line:
 
 _QUOTE = re.compile(r" {0,3}> ?")
 _ITEM = re.compile(
-    r"(?P<indent> *)(?P<marker>[-+*]|(?P<number>\d{1,9})[.)])(?P<space>[ \t]+|\Z)(?P<task>\[[ xX]\](?:[ \t]+|\Z))?"
+    r"(?P<indent> *)(?P<marker>[-+*]|(?P<number>[0-9]{1,9})[.)])(?P<space>[ \t]+|\Z)(?P<task>\[[ xX]\](?:[ \t]+|\Z))?"
 )
 _RULE = re.compile(r"([-*_])(?:[ \t]*\1){2,}[ \t]*")
 _UNDERLINE = re.compile(r"=+[ \t]*")
@@ -59,7 +59,7 @@ _FENCE = re.compile(r"(`{3,})[^`]*|(~{3,}).*")
 _OPEN_FENCE = re.compile(r"`{3,}[^`]*|~{3,}.*")
 _UNDECIDED = re.compile(
     r"#{1,6}[ \t]*|`{1,2}|~{1,2}|([-*_])(?:[ \t]*\1)*[ \t]*|=+[ \t]*|[-+*][ \t]+(?:\[(?:[ xX](?:\][ \t]*)?)?)?|\+"
-    r"|\d{1,9}|\d{1,9}[.)][ \t]*(?:(?<=[ \t])\[(?:[ xX](?:\][ \t]*)?)?)?"
+    r"|[0-9]{1,9}|[0-9]{1,9}[.)][ \t]*(?:(?<=[ \t])\[(?:[ xX](?:\][ \t]*)?)?)?"
 )
 
 
@@ -132,7 +132,7 @@ def _open(
         in_paragraph
         and not new
         and not in_list
-        and (item["number"] not in (None, "1") or not rest[item.end() :].strip())
+        and (item["number"] not in (None, "1") or not rest[item.end() :].strip(" \t"))
     ):
         return None
     return _item(item), untab(rest[_content(item) :])
@@ -158,7 +158,7 @@ def _box(item: re.Match[str]) -> str:
 
 
 def _kind(body: str, indent: int, continues: bool) -> Kind:
-    if not body.strip():
+    if not body.strip(" \t"):
         return "blank"
     if indent > 3:
         return "text" if continues else "indented"

@@ -53,7 +53,7 @@ def draw(rows: Sequence[str], width: int, look: Look) -> Iterator[str]:
         [_cell(text, look, BOLD if place == 0 else PLAIN) for text in _split(row)] for place, row in enumerate(rows)
     ]
     del cells[1]
-    count = max(len(row) for row in cells)
+    count = max(len(sides), *(len(row) for row in cells))
     for row in cells:
         row.extend([] for _ in range(count - len(row)))
     sides.extend("left" for _ in range(count - len(sides)))

@@ -1,0 +1,371 @@
+#!/usr/bin/env python3
+"""Promises 21 and 25: local mode sends nothing and writes nowhere else, and is as fast without a network.
+
+    python scripts/trial_network.py                     # 100 watched sessions, 20 starts with and without a network
+    python scripts/trial_network.py --sessions 10 --rounds 5 --json result.json
+
+Sessions are watched with strace; where that is missing, in a network namespace without routes, whose counters tell what
+was tried; where that is not allowed, by looking at the open sockets again and again. Exit status 1 when a promise is
+missed. Needs the test extra.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import os
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+from terminal import terminal, variables
+
+PROGRAM = (sys.executable, "-m", "shammah")
+SHORT = ("--max-tokens", "8")
+QUESTION = "how do I change the model?"
+SLACK = 1.10
+"""Without a network nothing may take more than this many times as long."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """One promise: the figure reached, and whether it held."""
+
+    number: int
+    what: str
+    figure: str
+    aim: str
+    held: bool
+
+
+def main() -> int:
+    """Run both trials, print a line for each, and return the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sessions", type=int, default=100, help="watched sessions; 0 leaves this trial out")
+    parser.add_argument("--rounds", type=int, default=20, help="starts with and without a network; 0 leaves it out")
+    parser.add_argument("--watch", choices=("strace", "namespace", "polling"), help="default: the first that works")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there too")
+    given = parser.parse_args()
+    results = []
+    with tempfile.TemporaryDirectory(prefix="trial-network-") as folder:
+        for result in _trials(Path(folder), given):
+            print(f"{'kept  ' if result.held else 'MISSED'}  promise {result.number}: {result.figure}", flush=True)
+            results.append(result)
+    if given.json:
+        given.json.write_text(json.dumps({"promises": [vars(result) for result in results]}, indent=1), "utf-8")
+    return int(not all(result.held for result in results))
+
+
+def _trials(folder: Path, given: argparse.Namespace) -> Iterator[Result]:
+    if given.sessions:
+        watch = given.watch or best_watch()
+        yield try_silence(folder / "silence", given.sessions, watch)
+    if given.rounds:
+        if namespaces_work():
+            yield try_without_network(folder / "offline", given.rounds)
+        else:
+            print("left out  promise 25: this system gives no network namespace (unshare --net)", flush=True)
+
+
+def best_watch() -> str:
+    """The most exact way to watch a session that works here."""
+    if shutil.which("strace") and _works(["strace", "-f", "-o", os.devnull, "true"]):
+        return "strace"
+    return "namespace" if namespaces_work() else "polling"
+
+
+def namespaces_work() -> bool:
+    """Whether this system lets us make a network namespace."""
+    return bool(shutil.which("unshare")) and _works([*namespace(), "true"])
+
+
+def namespace(kind: str = "--net") -> list[str]:
+    """The words before a command that give it a namespace of its own; without rights, as the root of that namespace."""
+    return ["unshare", kind] if _is_root() else ["unshare", "--map-root-user", kind]
+
+
+def _is_root() -> bool:
+    return os.name != "nt" and os.geteuid() == 0
+
+
+def _works(command: Sequence[str]) -> bool:
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+# Promise 21: nothing is sent, nothing is written elsewhere
+
+
+@dataclass
+class Seen:
+    """What the sessions did that they had no business doing."""
+
+    packets: list[str] = field(default_factory=list)
+    lookups: list[str] = field(default_factory=list)
+    files: set[str] = field(default_factory=set)
+
+    def add(self, other: Seen) -> None:
+        """Take another session's in."""
+        self.packets += other.packets
+        self.lookups += other.lookups
+        self.files |= other.files
+
+
+Watch = Callable[[tuple[str, ...], Path, Callable[[tuple[str, ...]], None]], Seen]
+"""Runs a session in a folder with the given command, and tells what was seen."""
+
+
+def try_silence(folder: Path, sessions: int, watch: str) -> Result:
+    """Run sessions of every kind, each with a home of its own, and count what leaves them."""
+    watches: dict[str, Watch] = {"strace": under_strace, "namespace": in_namespace, "polling": while_polling}
+    seen = Seen()
+    kinds = SESSIONS if os.name != "nt" else SESSIONS[1:]  # The first needs a pty.
+    for number in range(sessions):
+        place = folder / str(number)
+        for name in ("user", "tmp"):
+            (place / name).mkdir(parents=True)
+        session = kinds[number % len(kinds)]
+        seen.add(watches[watch](PROGRAM, place, lambda command, s=session, p=place: s(command, p)))  # type: ignore[misc]
+        seen.files |= left_outside(place)
+        shutil.rmtree(place)
+    _tell(seen)
+    return Result(
+        21,
+        "local mode sends nothing",
+        f"{sessions} sessions ({watch}): {len(seen.packets)} packets beyond loopback, {len(seen.lookups)} lookups, "
+        f"{len(seen.files)} files outside its own folders",
+        "0 packets beyond loopback, 0 lookups, no file outside its own folders in 100 sessions",
+        not seen.packets and not seen.lookups and not seen.files,
+    )
+
+
+def _tell(seen: Seen) -> None:
+    for what, found in (("packet", seen.packets), ("lookup", seen.lookups), ("file", sorted(seen.files))):
+        for line in found[:10]:
+            print(f"  {what}: {line}", file=sys.stderr)
+
+
+def own_variables(place: Path) -> dict[str, str]:
+    """The environment of a session: a home folder, the user's folder and the folder for temporary files."""
+    home, user, temporary = place / "user" / "shammah", place / "user", place / "tmp"
+    return variables(home, HOME=str(user), TMPDIR=str(temporary))
+
+
+def in_a_chat(command: tuple[str, ...], place: Path) -> None:
+    """A chat in a terminal, with a question and the commands that show or write something."""
+    home = place / "user" / "shammah"
+    with terminal(home, *SHORT, command=command, columns=100, rows=40, environment=own_variables(place)) as chat:
+        chat.wait_ready()
+        for line in CHAT:
+            chat.ask(line)
+        chat.enter("/exit")
+        assert chat.wait_end() == 0, chat.display
+
+
+CHAT = (QUESTION, "/help", "/status", "/doctor", "/set local.threads 1", "/why", "/sessions", "/search model", "/model")
+
+
+def one_shot(*arguments: str, piped: str = "") -> Callable[[tuple[str, ...], Path], None]:
+    """A session that is a single command."""
+
+    def run(command: tuple[str, ...], place: Path) -> None:
+        done = subprocess.run(
+            [*command, *arguments],
+            env=own_variables(place),
+            input=piped,
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            check=False,
+        )
+        assert done.returncode == 0, f"{arguments}: {done.stderr}"
+
+    return run
+
+
+SESSIONS = (
+    in_a_chat,
+    one_shot(*SHORT, QUESTION),
+    one_shot(*SHORT, "--json", piped="what are you?"),
+    one_shot("doctor"),
+    one_shot(*SHORT, "--no-log", "-p", "hello", piped="and a text\n"),
+    one_shot("config", "set", "local.threads", "1"),
+    one_shot(*SHORT, "--greedy", "--seed", "1", "thanks"),
+    one_shot("models", "list"),
+)
+
+
+def left_outside(place: Path) -> set[str]:
+    """Files left in the user's folder beside shammah's own (in ~/.cache or ~/.config, say) or in the temporary one."""
+    found = {path for path in place.rglob("*") if not path.is_dir()}
+    own = place / "user" / "shammah"
+    return {str(path.relative_to(place)) for path in found if own not in path.parents and path.name != "strace.txt"}
+
+
+# Watching with strace
+
+_CALLS = "network,openat,open,creat,mkdir,mkdirat,rename,renameat,renameat2,link,linkat,symlink,symlinkat"
+_ADDRESS = re.compile(r"sa_family=AF_INET6?, .*?(?:inet_addr\(\"([^\"]+)\"\)|inet_pton\(AF_INET6, \"([^\"]+)\")")
+_PORT = re.compile(r"sin6?_port=htons\((\d+)\)")
+_LOOKUP = re.compile(r"resolv\.conf|nscd/socket|resolve/io\.systemd|systemd/resolve|avahi-daemon/socket")
+_WRITTEN = re.compile(r"\bO_(?:WRONLY|RDWR|CREAT)\b")
+_DEVICES = ("/dev/null", "/dev/tty", "/dev/pts/", "/proc/self/")
+_PATH = re.compile(r"\"((?:[^\"\\]|\\.)*)\"")
+
+
+def under_strace(command: tuple[str, ...], place: Path, session: Callable[[tuple[str, ...]], None]) -> Seen:
+    """Write down every call that opens a socket or a file, of the program and its worker."""
+    log = place / "strace.txt"
+    session(
+        ("strace", "-f", "-qq", "-s", "4096", "-e", f"trace={_CALLS}", "-e", "signal=none", "-o", str(log), *command)
+    )
+    return read_calls(log.read_text(encoding="utf-8", errors="replace"), place)
+
+
+def read_calls(log: str, place: Path) -> Seen:
+    """What strace's lines tell."""
+    seen = Seen()
+    for line in log.splitlines():
+        name = line.partition(" ")[2].strip().partition("(")[0]
+        address = _ADDRESS.search(line)
+        port = _PORT.search(line)
+        if _LOOKUP.search(line) or (port and port[1] in ("53", "853", "5353")):
+            seen.lookups.append(line)
+        elif address and not _loopback(address[1] or address[2]):
+            seen.packets.append(line)
+        elif name and not address and "ENOENT" not in line and _writes(name, line):
+            seen.files |= {path for path in _PATH.findall(line) if not _own(path, place)}
+    return seen
+
+
+def _loopback(address: str) -> bool:
+    return address.startswith("127.") or address in ("::1", "::ffff:127.0.0.1")
+
+
+def _writes(call: str, line: str) -> bool:
+    return call in _CALLS.split(",")[3:] or (call in ("openat", "open") and bool(_WRITTEN.search(line)))
+
+
+def _own(path: str, place: Path) -> bool:
+    """Whether a file may be written: its own folders, the terminal, and the bytecode that Python keeps."""
+    resolved = Path(os.path.normpath(path))
+    home, temporary = place / "user" / "shammah", place / "tmp"
+    inside = resolved.is_relative_to(home) or resolved.is_relative_to(temporary)
+    return inside or "__pycache__" in resolved.parts or str(resolved).startswith(_DEVICES)
+
+
+# Watching in a namespace without routes: all that is sent fails there and is counted
+
+_COUNTED = {"Ip": ("OutRequests", "OutNoRoutes"), "Tcp": ("ActiveOpens",), "Udp": ("OutDatagrams",)}
+_INSIDE = "import subprocess, sys; s = subprocess.run(sys.argv[2:]).returncode; " + (
+    "open(sys.argv[1], 'w').write(open('/proc/net/snmp').read() + open('/proc/net/snmp6').read()); sys.exit(s)"
+)
+
+
+def in_namespace(command: tuple[str, ...], place: Path, session: Callable[[tuple[str, ...]], None]) -> Seen:
+    """Let the kernel count what the program tries to send where nothing leads anywhere."""
+    counters = place / "tmp" / "counters.txt"
+    session((*namespace(), sys.executable, "-c", _INSIDE, str(counters), *command))
+    text = counters.read_text(encoding="utf-8")
+    counters.unlink()
+    # A look-up is a packet too: there is no saying which it was.
+    return Seen(packets=[f"{name}: {count}" for name, count in counted(text) if count])
+
+
+def counted(snmp: str) -> Iterator[tuple[str, int]]:
+    """Each counter of what was sent, from the kernel's tables for IPv4 and IPv6."""
+    rows = [line.split() for line in snmp.splitlines()]
+    for names, values in itertools.pairwise(rows):
+        if names[0] == values[0]:
+            wanted = _COUNTED.get(names[0].rstrip(":"), ())
+            yield from ((f"{names[0]}{n}", int(v)) for n, v in zip(names, values, strict=True) if n in wanted)
+    yield from ((row[0], int(row[1])) for row in rows if row[0] in ("Ip6OutNoRoutes", "Udp6OutDatagrams"))
+
+
+# Watching by looking again and again, where nothing better is there
+
+
+def while_polling(command: tuple[str, ...], _place: Path, session: Callable[[tuple[str, ...]], None]) -> Seen:
+    """Look at the sockets of the program and its worker every few milliseconds."""
+    seen, over = Seen(), threading.Event()
+    watcher = threading.Thread(target=_look, args=(seen, over))
+    watcher.start()
+    try:
+        session(command)
+    finally:
+        over.set()
+        watcher.join()
+    return seen
+
+
+def _look(seen: Seen, over: threading.Event) -> None:
+    while not over.wait(0.02):
+        for process in psutil.Process().children(recursive=True):
+            try:
+                sockets = process.net_connections("inet")
+            except psutil.Error:  # It has just ended.
+                continue
+            remote = [socket.raddr for socket in sockets if socket.raddr and not _loopback(socket.raddr.ip)]
+            seen.lookups += [f"{at.ip} port {at.port}" for at in remote if at.port in (53, 853, 5353)]
+            seen.packets += [f"{at.ip} port {at.port}" for at in remote if at.port not in (53, 853, 5353)]
+
+
+# Promise 25: as fast without a network
+
+
+def try_without_network(folder: Path, rounds: int) -> Result:
+    """Time the start and an answer with the network that there is and without any, in turn."""
+    # Both run in a namespace of their own, so that making one costs both the same.
+    ways = {"with": tuple(namespace("--uts")), "without": tuple(namespace("--net"))}
+    prompts: dict[str, list[float]] = {name: [] for name in ways}
+    answers: dict[str, list[float]] = {name: [] for name in ways}
+    for number in range(rounds + 1):
+        order = sorted(ways, reverse=bool(number % 2))
+        for name in order:
+            place = folder / f"{name}{number}"
+            prompts[name].append(_to_prompt((*ways[name], *PROGRAM), place / "chat" / "home"))
+            answers[name].append(_to_answer((*ways[name], *PROGRAM), place / "answer" / "home"))
+    # The first round warms the disk's cache.
+    prompt, prompt_off = (statistics.median(prompts[name][1:]) for name in ("with", "without"))
+    answer, answer_off = (statistics.median(answers[name][1:]) for name in ("with", "without"))
+    worst = max(prompt_off / prompt, answer_off / answer)
+    return Result(
+        25,
+        "it works offline and starts as fast",
+        f"medians of {rounds}: prompt {prompt_off:.3f} s without, {prompt:.3f} s with a network "
+        f"({prompt_off / prompt - 1:+.0%}); answer {answer_off:.3f} s, {answer:.3f} s ({answer_off / answer - 1:+.0%})",
+        "no more than 10 % slower without a network",
+        worst <= SLACK,
+    )
+
+
+def _to_prompt(command: tuple[str, ...], home: Path) -> float:
+    began = time.monotonic()
+    with terminal(home, command=command) as chat:
+        chat.until(lambda: chat.line == "›", "no prompt")
+        return chat.chunks[-1][0] - began
+
+
+def _to_answer(command: tuple[str, ...], home: Path) -> float:
+    home.mkdir(parents=True)
+    began = time.monotonic()
+    asked = [*command, "--greedy", *SHORT, QUESTION]
+    subprocess.run(asked, env=variables(home), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, check=True)
+    return time.monotonic() - began
+
+
+if __name__ == "__main__":
+    sys.exit(main())

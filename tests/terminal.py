@@ -1,0 +1,279 @@
+"""The real program in a real terminal: `python -m shammah` on a pty, its screen read by pyte. POSIX only."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import sqlite3
+import sys
+import termios
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pexpect
+import psutil
+import pyte
+
+from shammah.paths import STARTER
+
+ROOT = Path(__file__).resolve().parent.parent
+PASTE_ON, PASTE_OFF = "\x1b[?2004h", "\x1b[?2004l"
+CTRL_C, CTRL_D, CTRL_J, CTRL_Z = "\x03", "\x04", "\x0a", "\x1a"
+COLOR = re.compile(r"\x1b\[(?:\d+;)*(?:3[0-8]|4[0-8]|9[0-7]|10[0-7])(?:;\d+)*m")
+PATIENCE = 30.0
+"""Seconds to wait for what must come; a busy machine takes a while."""
+
+
+def variables(home: Path, **more: str) -> dict[str, str]:
+    """An environment of nothing but what the program needs, with its own home."""
+    kept = {name: os.environ[name] for name in ("PATH", "TMPDIR", "LD_LIBRARY_PATH") if name in os.environ}
+    own = {"HOME": str(home.parent), "SHAMMAH_HOME": str(home), "TERM": "xterm-256color", "LANG": "C.UTF-8"}
+    return {**kept, **own, "PYTHONPATH": str(ROOT), **more}
+
+
+def endless_model(folder: Path) -> Path:
+    """Make a model that never stops by itself: the starter without stop ids, drawing its tokens widely."""
+    shutil.copytree(STARTER, folder)
+    path = folder / "generation_config.json"
+    given = json.loads(path.read_text(encoding="utf-8"))
+    never = {"eos_token_id": 10**9, "do_sample": True, "temperature": 5.0, "top_k": 1000}
+    path.write_text(json.dumps({**given, **never}), encoding="utf-8")
+    return folder
+
+
+class Terminal:
+    """A terminal with the chat in it: type into it, wait for what it shows."""
+
+    def __init__(
+        self,
+        home: Path,
+        *arguments: str,
+        columns: int = 80,
+        rows: int = 24,
+        environment: Mapping[str, str] | None = None,
+        command: tuple[str, ...] = (sys.executable, "-m", "shammah"),
+    ) -> None:
+        home.parent.mkdir(parents=True, exist_ok=True)
+        self._screen = _Screen(columns, rows, self.press)
+        self._stream = pyte.Stream(self._screen)
+        self._chunks: list[tuple[float, str]] = []
+        self._raw = ""
+        self.child = pexpect.spawn(
+            command[0],
+            [*command[1:], *arguments],
+            dimensions=(rows, columns),
+            env=variables(home, **(environment or {})),  # type: ignore[arg-type]  # pexpect's stub wants os._Environ
+            cwd=str(home.parent),
+            encoding="utf-8",
+            codec_errors="replace",
+        )
+        self.child.delaybeforesend = None
+        self.child.ptyproc.delayafterclose = self.child.ptyproc.delayafterterminate = 0.02
+        self.before = self.attributes()
+
+    # What it shows
+
+    @property
+    def raw(self) -> str:
+        """Everything the program wrote, escape codes and all."""
+        self.pump()
+        return self._raw
+
+    @property
+    def chunks(self) -> list[tuple[float, str]]:
+        """Everything the program wrote, with the time (`time.monotonic`) each part was seen."""
+        return self._chunks
+
+    @property
+    def display(self) -> str:
+        """The screen, row by row."""
+        self.pump()
+        return "\n".join(row.rstrip() for row in self._screen.display).rstrip()
+
+    @property
+    def line(self) -> str:
+        """The row with the cursor."""
+        self.pump()
+        return str(self._screen.display[self._screen.cursor.y]).rstrip()
+
+    @property
+    def at_prompt(self) -> bool:
+        """Whether the prompt waits: its sign or an input's further line at the cursor, the bottom line below."""
+        self.pump()
+        rows = self._screen.display
+        below = "".join(rows[self._screen.cursor.y + 1 :]).strip()
+        return bool(self.line.startswith(("›", ">", "  ")) and below and self._raw.rfind(PASTE_ON) >= 0)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the program has ended; all it wrote is read then."""
+        self.pump()
+        return not self.child.isalive()
+
+    def attributes(self) -> list[object]:
+        """How the terminal is set (termios)."""
+        return list(termios.tcgetattr(self.child.child_fd))
+
+    # What a person does
+
+    def press(self, keys: str) -> None:
+        """Send keys."""
+        while keys:  # A pty takes little at once; reading meanwhile keeps both ends from waiting for each other.
+            self.child.send(keys[:512])
+            keys = keys[512:]
+            self.pump(0)
+
+    def paste(self, text: str) -> None:
+        """Paste as a terminal with bracketed paste does."""
+        self.press(f"\x1b[200~{text}\x1b[201~")
+
+    def enter(self, line: str) -> int:
+        """Type a line and Enter, wait until it was taken; returns the place in `raw` where its output begins."""
+        start = len(self.raw)
+        self.press(line + "\r")
+        self.until(lambda: PASTE_OFF in self.raw[start:], f"{line!r} was not taken")
+        return start
+
+    def ask(self, line: str, seconds: float = PATIENCE) -> str:
+        """Type a line and Enter, wait until the prompt is back; returns what was written meanwhile."""
+        start = self.enter(line)
+        self.until(lambda: self.at_prompt, f"no prompt after {line!r}", seconds)
+        return self.raw[start:]
+
+    def begin(self, question: str, characters: int = 40) -> int:
+        """Ask and wait until the answer has so many characters; returns the place in `raw` where it begins."""
+        start = self.enter(question)
+        self.until(lambda: PASTE_ON in self.raw[start:], "no answer began")
+        at = self.raw.index(PASTE_ON, start) + len(PASTE_ON)
+        self.until(lambda: len(self.raw) >= at + characters, "the answer does not grow")
+        return at
+
+    def resize(self, columns: int, rows: int = 24) -> None:
+        """Give the window another size."""
+        self.pump()
+        self._screen.resize(rows, columns)
+        self.child.setwinsize(rows, columns)
+
+    # Waiting
+
+    def pump(self, seconds: float = 0.0) -> None:
+        """Read what the program writes, for so long."""
+        end = time.monotonic() + seconds
+        while True:
+            try:
+                text = self.child.read_nonblocking(65_536, timeout=max(0.0, min(end - time.monotonic(), 0.05)))
+            except pexpect.TIMEOUT:
+                text = ""
+            except pexpect.EOF:
+                return
+            if text:
+                self._chunks.append((time.monotonic(), text))
+                self._raw += text
+                self._stream.feed(text)
+            elif time.monotonic() >= end:
+                return
+
+    def until(self, condition: Callable[[], bool], trouble: str, seconds: float = PATIENCE) -> None:
+        """Wait until the condition holds."""
+        end = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < end, f"{trouble}; the screen:\n{self.display}"
+            self.pump(0.01)
+
+    def wait_for(self, text: str, seconds: float = PATIENCE) -> None:
+        """Wait until the screen shows the text."""
+        self.until(lambda: text in self.display, f"{text!r} was not shown", seconds)
+
+    def wait_ready(self, who: str = "starter") -> None:
+        """Wait for the prompt and for the model."""
+        self.wait_for(f"{who} answers · ready")
+        self.until(lambda: self.at_prompt, "no prompt")
+
+    def wait_end(self, seconds: float = PATIENCE) -> int:
+        """Wait for the program's end; returns its exit status, negative for a signal."""
+        self.until(lambda: self.ended, "it has not ended", seconds)
+        self.child.wait()
+        return -self.child.signalstatus if self.child.signalstatus else int(self.child.exitstatus or 0)
+
+    # Its processes
+
+    @property
+    def pid(self) -> int:
+        """The program's process number."""
+        return int(self.child.pid)
+
+    def workers(self) -> list[psutil.Process]:
+        """The model workers that it runs."""
+        try:
+            children = psutil.Process(self.pid).children(recursive=True)
+        except psutil.NoSuchProcess:
+            return []
+        return [child for child in children if _is_worker(child)]
+
+    def answering_worker(self) -> int:
+        """The worker that answers, as /status tells."""
+        found = re.search(r"process (\d+)", self.ask("/status"))
+        assert found, self.display
+        return int(found[1])
+
+    def signal(self, number: int) -> None:
+        """Send the program a signal."""
+        os.kill(self.pid, number)
+
+    def kill(self) -> list[psutil.Process]:
+        """End the program at once; returns its workers, which have to end by themselves."""
+        workers = self.workers()
+        self.child.kill(signal.SIGKILL)
+        self.until(lambda: self.ended, "it cannot be killed")
+        return workers
+
+    def close(self) -> None:
+        """Leave nothing behind."""
+        for worker in self.workers():
+            worker.kill()
+        self.child.close(force=True)
+
+
+class _Screen(pyte.Screen):
+    """A screen that answers the program's questions, as terminals do."""
+
+    def __init__(self, columns: int, rows: int, answer: Callable[[str], None]) -> None:
+        super().__init__(columns, rows)
+        self._answer = answer
+
+    def write_process_input(self, data: str) -> None:
+        self._answer(data)
+
+
+@contextmanager
+def terminal(home: Path, *arguments: str, **how: object) -> Iterator[Terminal]:
+    """A terminal for a while."""
+    opened = Terminal(home, *arguments, **how)  # type: ignore[arg-type]  # passed on as they are
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+def gone(processes: list[psutil.Process], seconds: float = 10.0) -> bool:
+    """Whether all these processes end within the time."""
+    _, alive = psutil.wait_procs(processes, timeout=seconds)
+    return not [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
+
+
+def turns(home: Path) -> list[tuple[str, str, str]]:
+    """The question, answer and reason of each turn in the history, oldest first."""
+    with closing(sqlite3.connect(f"file:{home / 'history.db'}?mode=ro", uri=True)) as database:
+        return database.execute("SELECT question, whole_answer, reason FROM readable_turns ORDER BY id").fetchall()
+
+
+def _is_worker(process: psutil.Process) -> bool:
+    try:
+        return "shammah.worker" in process.cmdline()
+    except psutil.Error:
+        return False

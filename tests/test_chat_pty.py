@@ -1,0 +1,514 @@
+"""The chat as a person meets it: the real program in a real terminal, up to the signals that end it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import stat
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+if os.name == "nt":
+    pytest.skip("the terminal of these tests is a pty", allow_module_level=True)
+
+import psutil
+
+from shammah.screen.commands import COMMANDS
+from tests.terminal import (
+    COLOR, CTRL_C, CTRL_D, CTRL_J, CTRL_Z, PASTE_OFF, PASTE_ON, Terminal, endless_model, gone, terminal, turns,
+)  # fmt: skip
+
+SHORT = ("--max-tokens", "12", "--temperature", "1", "--seed", "1")
+SIGNALS = {"SIGTERM": -signal.SIGTERM, "SIGHUP": -signal.SIGHUP, "SIGQUIT": -signal.SIGQUIT, "SIGINT": 130}
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return tmp_path / "home"
+
+
+@pytest.fixture(scope="module")
+def endless(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model whose answers end only where they are stopped."""
+    return endless_model(tmp_path_factory.mktemp("models") / "endless")
+
+
+@pytest.fixture
+def chat(home: Path) -> Iterator[Terminal]:
+    """A chat with short answers."""
+    with terminal(home, *SHORT) as opened:
+        opened.wait_ready()
+        yield opened
+
+
+@pytest.fixture
+def talker(home: Path, endless: Path) -> Iterator[Terminal]:
+    """A chat whose answers do not end by themselves."""
+    with terminal(home, "-m", str(endless)) as opened:
+        opened.wait_ready("endless")
+        yield opened
+
+
+# The first run, and a question
+
+
+def test_the_first_run_shows_the_prompt_before_the_model_is_loaded(home: Path) -> None:
+    with terminal(home) as opened:
+        opened.until(lambda: opened.at_prompt, "no prompt")
+        assert "ready" not in opened.display
+        opened.wait_for("starter answers · ready · auto")
+
+    assert stat.S_IMODE(home.stat().st_mode) == 0o700
+
+
+def test_a_question_is_answered_with_a_receipt_and_kept(chat: Terminal, home: Path) -> None:
+    shown = chat.ask("how do I change the model?")
+
+    [(question, answer, reason)] = turns(home)
+    assert question == "how do I change the model?"
+    assert len(answer) > 0
+    assert reason in ("stop", "length")
+    assert re.search(r"starter · \d+ tokens · first word .* nothing sent", shown)
+
+
+def test_an_input_of_several_lines_is_one_question(chat: Terminal, home: Path) -> None:
+    chat.press("one" + CTRL_J + "two\x1b\rthree")
+    chat.wait_for("three")
+    chat.ask("")
+
+    assert turns(home)[0][0] == "one\ntwo\nthree"
+
+
+def test_past_input_comes_back_in_the_next_run(home: Path) -> None:
+    with terminal(home, *SHORT) as first:
+        first.wait_ready()
+        first.ask("/why")
+    with terminal(home, *SHORT) as second:
+        second.wait_ready()
+        second.press("\x1b[A")
+        second.wait_for("› /why")
+    assert stat.S_IMODE((home / "input_history").stat().st_mode) == 0o600
+
+
+def test_tab_completes_a_command(chat: Terminal) -> None:
+    chat.press("/cont\t")
+    chat.wait_for("› /context")
+
+
+# Ctrl-C and Ctrl-D
+
+
+def test_ctrl_c_while_the_prompt_is_read_brings_the_prompt_back(talker: Terminal, home: Path) -> None:
+    (home.parent / "long.txt").write_text("the quick brown fox " * 400)
+    talker.ask("/file long.txt")
+    start = talker.enter("what is it about?")
+    talker.until(lambda: PASTE_ON in talker.raw[start:], "it does not listen")
+    talker.press(CTRL_C)
+    talker.until(lambda: talker.at_prompt, "no prompt", 3)
+
+    assert "stopped" in talker.display
+    assert [(answer, reason) for _, answer, reason in turns(home)] == [("", "interrupted")]
+    talker.begin("and now?")
+
+
+def test_ctrl_c_while_it_answers_keeps_what_was_said(talker: Terminal, home: Path) -> None:
+    talker.begin("tell me more", characters=300)
+    talker.press(CTRL_C)
+    talker.until(lambda: talker.at_prompt, "no prompt", 3)
+
+    assert "stopped. What was said is kept" in talker.display
+    [(_, answer, reason)] = turns(home)
+    assert reason == "interrupted"
+    assert len(answer) > 100
+    talker.begin("and now?")
+
+
+def test_ctrl_c_while_the_model_loads_brings_the_prompt_back(home: Path) -> None:
+    with terminal(home) as opened:
+        opened.until(lambda: opened.at_prompt, "no prompt")
+        opened.enter("too early?")
+        opened.press(CTRL_C)
+        opened.until(lambda: opened.at_prompt, "no prompt", 3)
+        opened.wait_ready()
+
+
+def test_ctrl_c_clears_the_line_then_hints_then_leaves(chat: Terminal) -> None:
+    chat.press("half a thought")
+    chat.wait_for("half a thought")
+    chat.press(CTRL_C)
+    chat.until(lambda: chat.line == "›", "the line is not cleared")
+    chat.press(CTRL_C)
+    chat.wait_for("Ctrl-C again leaves")
+    chat.press(CTRL_C)
+
+    assert chat.wait_end() == 0
+    assert chat.attributes() == chat.before
+
+
+def test_a_second_ctrl_c_counts_only_within_two_seconds(chat: Terminal) -> None:
+    chat.press(CTRL_C)
+    chat.wait_for("Ctrl-C again leaves")
+    chat.until(lambda: "Ctrl-C again" not in chat.display, "the hint stays")
+    chat.press(CTRL_C)
+    chat.wait_for("Ctrl-C again leaves")
+
+    assert not chat.ended
+
+
+def test_ctrl_d_leaves_on_an_empty_line_only(chat: Terminal) -> None:
+    chat.press("ab\x1b[D")
+    chat.press(CTRL_D)
+    chat.until(lambda: chat.line == "› a", "Ctrl-D deletes nothing")
+    chat.press(CTRL_C)
+    chat.until(lambda: chat.line == "›", "the line is not cleared")
+    workers = chat.workers()
+    chat.press(CTRL_D)
+
+    assert chat.wait_end() == 0
+    assert chat.attributes() == chat.before
+    assert gone(workers)
+
+
+# Pastes, and what is typed ahead
+
+PASTES = {
+    "several lines": "one\ntwo\r\nthree\rfour\n",
+    "the end of a paste inside": "harmless\x1b[201~\rrm -rf /\r",
+    "a command": "/exit\r",
+    "keys": "a\x03b\x04c\x1b[Ad\x1ae\x1b\r",
+    "a NUL": "a\0b\r",
+    "100 kB": "0123456789 abcdef\n" * 5_700,
+    "100 kB and the end of a paste inside": "0123456789 abcdef\n" * 5_700 + "\x1b[201~\rmore\r",
+}
+
+
+@pytest.mark.parametrize("text", PASTES.values(), ids=list(PASTES))
+def test_a_paste_never_sends_itself(chat: Terminal, home: Path, text: str) -> None:
+    start = len(chat.raw)
+    chat.paste(text)
+    chat.pump(1.0)
+
+    assert not chat.ended
+    assert PASTE_OFF not in chat.raw[start:]
+    assert turns(home) == []
+    chat.press(CTRL_C)
+    chat.until(lambda: chat.line == "›", "the paste cannot be cleared")
+
+
+def test_a_pasted_text_is_sent_as_it_is_by_enter(chat: Terminal, home: Path) -> None:
+    chat.paste("one\r\n  two\tthree\rfour ß 漢 🙂")
+    chat.wait_for("four")
+    chat.ask("")
+
+    assert turns(home)[0][0] == "one\n  two\tthree\nfour ß 漢 🙂"
+
+
+def test_what_is_typed_during_an_answer_waits_in_the_next_prompt(talker: Terminal, home: Path) -> None:
+    talker.begin("tell me more")
+    talker.press("next one\r")
+    talker.pump(0.2)
+    talker.press(CTRL_C)
+    talker.until(lambda: talker.at_prompt, "no prompt")
+    talker.wait_for("› next one")
+    talker.pump(0.3)
+
+    assert [question for question, *_ in turns(home)] == ["tell me more"]
+
+
+def test_a_paste_during_an_answer_waits_in_the_next_prompt(talker: Terminal, home: Path) -> None:
+    talker.begin("tell me more")
+    talker.paste("first\rsecond\x03\r")
+    talker.pump(0.2)
+    talker.press(CTRL_C)
+    talker.until(lambda: talker.at_prompt, "no prompt")
+    talker.wait_for("› first")
+    talker.pump(0.3)
+
+    assert "  second" in talker.display
+    assert len(turns(home)) == 1
+
+
+# The window, and colours
+
+
+def test_a_resize_during_an_answer_and_at_the_prompt_changes_nothing_else(talker: Terminal) -> None:
+    talker.begin("tell me more")
+    talker.resize(40)
+    talker.pump(0.3)
+    talker.resize(100, 30)
+    talker.press(CTRL_C)
+    talker.until(lambda: talker.at_prompt, "no prompt")
+    talker.resize(50)
+    talker.press("still here")
+    talker.wait_for("› still here")
+    talker.wait_for("endless answers · ready")
+
+
+def test_a_window_of_thirty_columns_is_enough(home: Path) -> None:
+    with terminal(home, *SHORT, columns=30) as narrow:
+        narrow.wait_ready()
+        narrow.ask("how do I change the model?")
+        narrow.ask("/help")
+        narrow.ask("/status")
+
+        assert "starter answers · ready" in narrow.display
+        assert turns(home)
+
+
+@pytest.mark.parametrize("environment", [{"NO_COLOR": "1"}, {"TERM": "dumb"}], ids=["NO_COLOR", "TERM=dumb"])
+def test_no_colour_is_written_where_none_is_wanted(home: Path, environment: dict[str, str]) -> None:
+    with terminal(home, *SHORT, environment=environment) as plain:
+        plain.wait_ready()
+        plain.ask("how do I change the model?")
+        plain.ask("/nonsense")
+
+        assert not COLOR.search(plain.raw)
+        if environment.get("TERM") == "dumb":
+            assert "\x1b[2m" not in plain.raw
+
+
+# Processes that die
+
+
+def test_the_death_of_the_worker_costs_one_answer_half(talker: Terminal, home: Path) -> None:
+    worker = talker.answering_worker()
+    talker.begin("tell me more", characters=300)
+    os.kill(worker, signal.SIGKILL)
+    talker.until(lambda: talker.at_prompt, "no prompt", 5)
+
+    assert "error: The model worker was ended by SIGKILL" in talker.display
+    [(_, answer, reason)] = turns(home)
+    assert len(answer) > 100
+    assert reason == "failed"
+    talker.begin("and now?")
+    talker.press(CTRL_C)
+
+
+def test_a_killed_chat_is_gone_on_with_from_where_it_was(talker: Terminal, home: Path) -> None:
+    talker.begin("tell me more", characters=600)
+    workers = talker.kill()
+
+    [(question, answer, reason)] = turns(home)
+    assert (question, reason) == ("tell me more", "interrupted")
+    assert gone(workers)
+    with terminal(home, *SHORT, "-c") as again:
+        again.wait_ready()
+        assert "› tell me more" in again.raw
+        assert "(interrupted)" in again.raw
+        assert "1 turns of" in again.raw or "1 turn of" in again.raw
+        again.ask("and now?")
+    assert [question for question, *_ in turns(home)] == ["tell me more", "and now?"]
+
+
+def test_a_closed_terminal_leaves_no_process(talker: Terminal) -> None:
+    talker.begin("tell me more")
+    chat = psutil.Process(talker.pid)
+    workers = talker.workers()
+    talker.child.ptyproc.fileobj.close()
+
+    assert gone([chat, *workers])
+    talker.child.closed = True
+
+
+# Commands
+
+
+def test_every_command_leaves_the_chat_running(chat: Terminal) -> None:
+    left_out = {"/exit", "/editor", "!"}
+    for name in (command.names[0] for command in COMMANDS if command.names[0] not in left_out):
+        shown = chat.ask(name)
+        assert "Something unforeseen" not in shown
+        assert not chat.ended
+        chat.press(CTRL_C)  # /undo leaves the question in the line.
+        chat.pump(0.05)
+        chat.until(lambda: chat.at_prompt, name)
+
+
+def test_an_unknown_command_names_the_nearest_and_is_no_question(chat: Terminal, home: Path) -> None:
+    shown = chat.ask("/hlep")
+
+    assert "error: There is no command /hlep" in shown
+    assert "Did you mean /help?" in shown
+    assert turns(home) == []
+
+
+def test_a_wrong_setting_is_told_and_a_right_one_is_kept(chat: Terminal, home: Path) -> None:
+    assert "Did you mean local.size?" in chat.ask("/set local.sise starter")
+    assert "error:" in chat.ask("/set generation.max_tokens many")
+    chat.ask("/set generation.max_tokens 3")
+    chat.ask("a short answer, please")
+
+    assert "max_tokens = 3" in (home / "config.toml").read_text()
+    assert "starter · 3 tokens" in chat.raw
+
+
+def test_an_edited_configuration_holds_from_the_next_question_on(home: Path) -> None:
+    with terminal(home, "--temperature", "1", "--seed", "1") as chat:
+        chat.wait_ready()
+        (home / "config.toml").write_text("[generation]\nmax_tokens = 4\n")
+        assert "starter · 4 tokens" in chat.ask("one")
+        (home / "config.toml").write_text("[generation]\nmax_tokens = 5\n")
+        assert "starter · 5 tokens" in chat.ask("two")
+
+
+def test_a_broken_configuration_is_told_with_its_line_and_the_chat_goes_on(chat: Terminal, home: Path) -> None:
+    broken = "[generation]\nmax_tokens = 5\nseed = = 3\n"
+    (home / "config.toml").write_text(broken)
+    shown = chat.ask("does it still answer?")
+
+    assert "line 3" in shown
+    assert re.search(r"starter · \d+ tokens", shown)
+    assert (home / "config.toml").read_text() == broken
+
+
+def test_a_chat_starts_with_a_broken_configuration(home: Path) -> None:
+    home.mkdir()
+    (home / "config.toml").write_text("[generation]\nmax_tokens = many\n")
+    with terminal(home) as chat:
+        assert chat.wait_end() == 1 or chat.at_prompt
+        assert "line 2" in chat.raw
+
+
+def test_undo_takes_a_question_back_into_the_line(chat: Terminal, home: Path) -> None:
+    chat.ask("first question")
+    chat.ask("second question")
+    chat.ask("/undo")
+
+    assert chat.line == "› second question"
+    chat.press(CTRL_C)
+    chat.until(lambda: chat.line == "›", "the line is not cleared")
+    assert "1 of 1 in context" in chat.ask("/context")
+
+
+def test_retry_asks_the_last_question_again(chat: Terminal, home: Path) -> None:
+    chat.ask("first question")
+    chat.ask("/retry")
+
+    assert [question for question, *_ in turns(home)] == ["first question", "first question"]
+    assert "1 of 1 in context" in chat.ask("/context")
+
+
+def test_a_past_conversation_is_found_and_gone_on_with(chat: Terminal, home: Path) -> None:
+    chat.ask("where do badgers sleep?")
+    chat.ask("/new")
+    assert "badgers" in chat.ask("/search badgers")
+    found = re.search(r"^(\w+)\s.*badgers", chat.ask("/sessions"), re.MULTILINE)
+    assert found
+    shown = chat.ask(f"/resume {found[1]}")
+
+    assert "where do badgers sleep?" in shown
+    assert "error:" in chat.ask("/resume zzzzzz")
+
+
+def test_a_conversation_is_shown_and_saved_but_nothing_is_overwritten(chat: Terminal, home: Path) -> None:
+    chat.ask("where do badgers sleep?")
+    assert "where do badgers sleep?" in chat.ask("/export")
+    chat.ask("/save notes.md")
+    saved = (home.parent / "notes.md").read_text()
+
+    assert "where do badgers sleep?" in saved
+    assert "notes.md is there already" in chat.ask("/save notes.md")
+    assert (home.parent / "notes.md").read_text() == saved
+
+
+def test_a_shell_command_gets_the_terminal(chat: Terminal) -> None:
+    assert "seen 42" in chat.ask("!echo seen $((6*7))")
+    assert "It ended with status 3." in chat.ask("!exit 3")
+
+
+def test_a_file_goes_with_the_question(chat: Terminal, home: Path) -> None:
+    (home.parent / "notes.txt").write_text("badgers sleep in setts")
+    chat.ask("what does @notes.txt say?")
+
+    assert "badgers sleep in setts" in turns(home)[0][0]
+    assert "error: absent.txt cannot be read" in chat.ask("/file absent.txt")
+
+
+def test_the_editor_writes_the_next_question(home: Path) -> None:
+    home.parent.mkdir(exist_ok=True)
+    editor = home.parent / "editor"
+    editor.write_text('#!/bin/sh\necho "written elsewhere" > "$1"\n')
+    editor.chmod(0o755)
+    with terminal(home, *SHORT, environment={"EDITOR": str(editor)}) as chat:
+        chat.wait_ready()
+        chat.enter("/editor")
+        chat.wait_for("› written elsewhere")
+
+
+# Signals
+
+
+@pytest.mark.parametrize("answering", [False, True], ids=["at the prompt", "in an answer"])
+def test_ctrl_z_gives_the_terminal_back_until_the_chat_goes_on(talker: Terminal, answering: bool) -> None:
+    if answering:
+        talker.begin("tell me more")
+    talker.press(CTRL_Z)
+    chat = psutil.Process(talker.pid)
+    talker.until(lambda: chat.status() == psutil.STATUS_STOPPED, "it does not stop")
+
+    assert talker.attributes() == talker.before
+    assert talker.raw.rfind(PASTE_OFF) > talker.raw.rfind(PASTE_ON)
+    start = len(talker.raw)
+    talker.signal(signal.SIGCONT)
+    if answering:
+        talker.until(lambda: len(talker.raw) > start + 40, "the answer does not go on")
+        talker.press(CTRL_C)
+    talker.until(lambda: talker.at_prompt, "no prompt")
+    talker.press("back again")
+    talker.wait_for("› back again")
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="job control needs a shell")
+def test_a_shell_can_stop_the_chat_and_bring_it_back(home: Path) -> None:
+    with terminal(home, command=("bash", "--norc", "--noediting", "-i"), environment={"PS1": "shell$ "}) as shell:
+        shell.wait_for("shell$")
+        shell.press(f"{sys.executable} -m shammah\r")
+        shell.wait_ready()
+        shell.press(CTRL_Z)
+        shell.wait_for("Stopped")
+        shell.press("echo here $((6*7))\r")
+        shell.wait_for("here 42")
+        shell.press("fg\r")
+        shell.wait_ready()
+        shell.press("/why\r")
+        shell.wait_for("Nothing was answered yet")
+        shell.press(CTRL_D)
+        shell.until(lambda: shell.line == "shell$", "the chat does not end")
+
+
+@pytest.mark.parametrize("name", SIGNALS)
+def test_a_signal_at_the_prompt_leaves_the_terminal_as_it_was(chat: Terminal, name: str) -> None:
+    workers = chat.workers()
+    chat.signal(getattr(signal, name))
+
+    assert chat.wait_end() == SIGNALS[name]
+    assert left_as_it_was(chat)
+    assert gone(workers)
+
+
+@pytest.mark.parametrize("name", SIGNALS)
+def test_a_signal_in_an_answer_leaves_the_terminal_as_it_was(talker: Terminal, home: Path, name: str) -> None:
+    workers = talker.workers()
+    talker.begin("tell me more", characters=400)
+    talker.signal(getattr(signal, name))
+    if name == "SIGINT":  # It stops the answer, as Ctrl-C does.
+        talker.until(lambda: talker.at_prompt, "no prompt")
+        talker.press(CTRL_D)
+
+    assert talker.wait_end() == (0 if name == "SIGINT" else SIGNALS[name])
+    assert left_as_it_was(talker)
+    assert gone(workers)
+    assert turns(home)[0][2] == "interrupted"
+
+
+def left_as_it_was(ended: Terminal) -> bool:
+    """Whether the terminal is set as before, with bracketed paste off and the cursor shown."""
+    paste_off = ended.raw.rfind(PASTE_OFF) > ended.raw.rfind(PASTE_ON)
+    cursor_shown = ended.raw.rfind("\x1b[?25h") > ended.raw.rfind("\x1b[?25l")
+    return ended.attributes() == ended.before and paste_off and cursor_shown

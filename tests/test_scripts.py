@@ -1,0 +1,391 @@
+"""scripts/start, scripts/test and scripts/check: when the environment is made, mended or used, with no network.
+
+The real scripts run in a small project of their own, which is built by a backend that lies in it and needs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
+TOO_OLD = """
+import sys
+sys.argv = ["scripts/start"]
+sys.path.insert(0, {scripts!r})
+sys.version_info = (3, 9, 1)
+import python_version
+python_version.demand()
+"""
+
+
+def _load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+environment: Any = _load("environment")
+
+# What is needed: decisions over folders, no process started
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Any:
+    (tmp_path / "pyproject.toml").write_text("[project]\nname = 'shammah'\n")
+    (tmp_path / "shammah").mkdir()
+    (tmp_path / "shammah" / "__init__.py").write_text("__version__ = '1'\n")
+    return environment.Checkout(tmp_path)
+
+
+def _put_python(checkout: Any, version: str = environment.PYTHON) -> None:
+    checkout.python.parent.mkdir(parents=True)
+    checkout.python.write_text("")
+    (checkout.folder / "pyvenv.cfg").write_text(f"home = /usr/bin\nversion = {version}.7\n")
+
+
+def _made(checkout: Any, **changed: Any) -> Any:
+    """An environment as it stands after a good run, but for what is `changed` in its marker."""
+    _put_python(checkout)
+    project = environment.fingerprint(checkout)
+    marker = environment.Marker(True, environment.PYTHON, str(checkout.root), project, ())
+    environment.write_marker(checkout, marker._replace(**changed))
+    return checkout
+
+
+def test_a_finished_environment_is_ready(checkout: Any) -> None:
+    assert environment.needed(_made(checkout), ()) == "ready"
+
+
+def test_extras_that_are_there_already_are_no_reason_to_install(checkout: Any) -> None:
+    _made(checkout, extras=("test", "train"))
+    assert [environment.needed(checkout, extras) for extras in ((), ("test",))] == ["ready", "ready"]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"finished": False}, {"python": "2.7"}, {"root": "/somewhere/else"}],
+    ids=["half made", "of another Python", "moved"],
+)
+def test_an_environment_that_cannot_be_trusted_is_made_anew(checkout: Any, changed: dict[str, Any]) -> None:
+    assert environment.needed(_made(checkout, **changed), ()) == "make"
+
+
+def test_an_environment_whose_python_is_gone_is_made_anew(checkout: Any) -> None:
+    _made(checkout).python.unlink()
+    assert environment.needed(checkout, ()) == "make"
+
+
+@pytest.mark.parametrize("changed", ["pyproject.toml", "shammah/__init__.py"])
+def test_a_changed_declaration_or_version_is_installed(checkout: Any, changed: str) -> None:
+    _made(checkout)
+    with (checkout.root / changed).open("a") as file:
+        file.write("# new\n")
+    assert environment.needed(checkout, ()) == "install"
+
+
+def test_a_missing_extra_is_installed(checkout: Any) -> None:
+    assert environment.needed(_made(checkout), ("test",)) == "install"
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"finished": true}', '{"extras": 1}'])
+def test_a_torn_marker_counts_as_none(checkout: Any, text: str) -> None:
+    _made(checkout).marker.write_text(text)
+    assert environment.read_marker(checkout) is None
+    assert environment.needed(checkout, ()) == "install"
+
+
+def test_an_environment_from_elsewhere_is_used_if_its_python_fits(checkout: Any) -> None:
+    _put_python(checkout)
+    assert environment.needed(checkout, ()) == "install"
+
+
+def test_an_environment_from_elsewhere_of_another_python_is_made_anew(checkout: Any) -> None:
+    _put_python(checkout, "3.1")
+    assert environment.needed(checkout, ()) == "make"
+
+
+def test_a_missing_or_empty_folder_is_made(checkout: Any) -> None:
+    assert environment.needed(checkout, ()) == "make"
+    checkout.folder.mkdir()
+    checkout.lock.touch()
+    assert environment.needed(checkout, ()) == "make"
+
+
+def test_a_folder_that_holds_something_else_is_never_cleared(checkout: Any) -> None:
+    (checkout.folder / "letters").mkdir(parents=True)
+    with pytest.raises(environment.SetupError, match="is no Python environment") as raised:
+        environment.ensure(checkout, ())
+    assert raised.value.hint == "Move it away and start again"
+    assert [each.name for each in checkout.folder.iterdir()] == ["letters"]
+
+
+def test_a_file_in_the_way_is_named(checkout: Any) -> None:
+    checkout.folder.write_text("mine")
+    with pytest.raises(environment.SetupError, match="is no Python environment"):
+        environment.ensure(checkout, ())
+
+
+# The marker over a run
+
+
+def test_the_marker_is_finished_only_at_the_end(checkout: Any) -> None:
+    seen = []
+
+    def build(_checkout: Any, step: str, extras: Sequence[str]) -> None:
+        seen.append((step, tuple(extras), environment.read_marker(checkout).finished))
+        _put_python(checkout)
+
+    environment.ensure(checkout, ("test",), build)
+    assert seen == [("make", ("test",), False)]
+    assert environment.needed(checkout, ("test",)) == "ready"
+
+
+def test_an_update_keeps_the_extras_of_before(checkout: Any) -> None:
+    _made(checkout, extras=("test",), project="older")
+    asked = []
+    environment.ensure(checkout, (), lambda _checkout, step, extras: asked.append((step, extras)))
+    assert asked == [("install", ("test",))]
+
+
+@pytest.mark.parametrize("end", [KeyboardInterrupt, OSError])
+def test_a_run_that_breaks_off_is_begun_anew(checkout: Any, end: type[BaseException]) -> None:
+    def build(*_: object) -> None:
+        _put_python(checkout)
+        raise end
+
+    with pytest.raises((KeyboardInterrupt, environment.SetupError)):
+        environment.ensure(checkout, (), build)
+    assert environment.needed(checkout, ()) == "make"
+
+
+def test_without_a_network_an_older_environment_stays_in_use(checkout: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    _made(checkout, project="older")
+    environment.ensure(checkout, (), _unreachable)
+    assert environment.read_marker(checkout).finished
+    assert environment.needed(checkout, ()) == "install"
+    assert "the next start tries again" in capsys.readouterr().err
+
+
+def test_without_a_network_missing_extras_are_an_error(checkout: Any) -> None:
+    _made(checkout)
+    with pytest.raises(environment.SetupError) as raised:
+        environment.ensure(checkout, ("test",), _unreachable)
+    assert "needs a network once" in raised.value.hint
+
+
+def _unreachable(*_: object) -> None:
+    raise environment.explained("Failed to establish a new connection: NewConnectionError")
+
+
+# Errors in words
+
+
+@pytest.mark.parametrize(
+    ("said", "message", "hint"),
+    [
+        (
+            "WARNING: Retrying: NameResolutionError: Temporary failure in name resolution\n"
+            "ERROR: No matching distribution found for hatchling",
+            "out of reach",
+            "needs a network",
+        ),
+        ("ERROR: No matching distribution found for onnxruntime>=1.31", "not made for this system", "3.11 to 3.14"),
+        ("OSError: [Errno 28] No space left on device", "disk is full", "Free about"),
+        ("error: metadata-generation-failed", "pip could not install", "stands above"),
+    ],
+)
+def test_what_pip_says_becomes_a_next_step(said: str, message: str, hint: str) -> None:
+    error = environment.explained(said)
+    assert message in str(error)
+    assert hint in error.hint
+
+
+@pytest.mark.parametrize("number", [1, 13, 30], ids=["EPERM", "EACCES", "EROFS"])
+def test_a_project_that_cannot_be_written_is_said_so(checkout: Any, number: int) -> None:
+    error = environment.not_writable(checkout, OSError(number, os.strerror(number), str(checkout.folder)))
+    assert str(error).startswith(f"{checkout.folder} cannot be written")
+    assert "pipx install" in error.hint
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="the rights of a folder do not bind this user")
+def test_a_read_only_folder_is_an_error_in_two_lines(checkout: Any) -> None:
+    checkout.root.chmod(0o555)
+    with pytest.raises(environment.SetupError, match="cannot be written"):
+        environment.ensure(checkout, ())
+
+
+def test_an_old_python_gets_two_lines_and_no_trace() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", TOO_OLD.format(scripts=str(SCRIPTS))], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        "error: shammah needs Python 3.11 or newer, and this is Python 3.9",
+        "hint: Start it with a newer one, as in: python3.12 scripts/start",
+    ]
+
+
+@pytest.mark.parametrize("name", ["start", "test", "check", "python_version.py"])
+def test_what_an_old_python_reads_parses_there(name: str) -> None:
+    # Annotations, f-strings and starred lists are what would not.
+    import ast
+
+    tree = ast.parse((SCRIPTS / name).read_text(encoding="utf-8"), feature_version=(3, 4))
+    assert not [node for node in ast.walk(tree) if isinstance(node, ast.JoinedStr | ast.Starred | ast.AnnAssign)]
+
+
+# One at a time
+
+
+def test_starts_at_the_same_time_build_once(checkout: Any) -> None:
+    program = (
+        "import sys, time, pathlib\n"
+        f"sys.path.insert(0, {str(SCRIPTS)!r})\n"
+        "import environment as e\n"
+        f"checkout = e.Checkout(pathlib.Path({str(checkout.root)!r}))\n"
+        "def build(checkout, step, extras):\n"
+        "    time.sleep(0.3)\n"
+        "    checkout.python.parent.mkdir(parents=True)\n"
+        "    checkout.python.write_text('')\n"
+        "    with (checkout.root / 'built').open('a') as file: file.write(step + ' ')\n"
+        "e.ensure(checkout, (), build)\n"
+    )
+    starts = [subprocess.Popen([sys.executable, "-c", program]) for _ in range(4)]
+    assert [start.wait() for start in starts] == [0, 0, 0, 0]
+    assert (checkout.root / "built").read_text() == "make "
+
+
+def test_a_command_that_cannot_take_this_place_gives_its_exit_status() -> None:
+    assert environment.outlive([sys.executable, "-c", "raise SystemExit(7)"]) == 7
+
+
+# The whole way, with a real environment
+
+BACKEND = """
+import os, zipfile
+
+METADATA = "Metadata-Version: 2.1\\nName: shammah\\nVersion: 1\\nProvides-Extra: test\\n"
+WHEEL = "Wheel-Version: 1.0\\nTag: py3-none-any\\nRoot-Is-Purelib: true\\nGenerator: here\\n"
+
+def build_editable(folder, config_settings=None, metadata_directory=None):
+    about = "shammah-1.dist-info/"
+    files = {"shammah.pth": os.getcwd(), about + "METADATA": METADATA, about + "WHEEL": WHEEL}
+    files[about + "RECORD"] = "".join(name + ",,\\n" for name in [*files, about + "RECORD"])
+    with zipfile.ZipFile(os.path.join(folder, "shammah-1-py3-none-any.whl"), "w") as wheel:
+        for name, text in files.items():
+            wheel.writestr(name, text)
+    return "shammah-1-py3-none-any.whl"
+"""
+PROJECT = """
+[build-system]
+requires = []
+build-backend = "backend"
+backend-path = ["."]
+[project]
+name = "shammah"
+version = "1"
+"""
+PROGRAM = "import json, os, sys\nprint(json.dumps([sys.argv[1:], os.getcwd(), sys.prefix]))\nsys.exit(5)\n"
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A small project with the real scripts, in a folder with a space in its name."""
+    root = tmp_path_factory.mktemp("made") / "a project"
+    (root / "shammah").mkdir(parents=True)
+    shutil.copytree(SCRIPTS, root / "scripts", ignore=shutil.ignore_patterns("__pycache__", "starter_*"))
+    (root / "backend.py").write_text(BACKEND)
+    (root / "pyproject.toml").write_text(PROJECT)
+    (root / "shammah" / "__init__.py").write_text("")
+    (root / "shammah" / "__main__.py").write_text(PROGRAM)
+    yield root
+    shutil.rmtree(root)
+
+
+def _start(root: Path, *arguments: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+    offline = {**os.environ, "PIP_NO_INDEX": "1", "PIP_USER": "1"}
+    return subprocess.run(
+        [sys.executable, str(root / "scripts" / "start"), *arguments],
+        cwd=folder or root,
+        env=offline,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_a_start_that_was_killed_is_made_good_by_the_next_one(project: Path, tmp_path: Path) -> None:
+    first = subprocess.Popen([sys.executable, str(project / "scripts" / "start")], stderr=subprocess.PIPE)
+    assert first.stderr is not None
+    assert b"Making .venv" in first.stderr.readline()
+    time.sleep(0.5)
+    first.send_signal(getattr(signal, "SIGKILL", signal.SIGTERM))
+    first.communicate()
+    (project / ".venv" / "left over").touch()
+
+    done = _start(project, "-p", "two words", "--flag", folder=tmp_path)
+
+    assert json.loads(done.stdout) == [["-p", "two words", "--flag"], str(tmp_path), str(project / ".venv")]
+    assert done.returncode == 5
+    assert "Making .venv" in done.stderr
+    assert not (project / ".venv" / "left over").exists()
+
+
+def test_the_next_start_says_and_changes_nothing(project: Path, tmp_path: Path) -> None:
+    _start(project)  # In case this test runs alone.
+    before = {path: path.stat().st_mtime_ns for path in (project / ".venv").iterdir()}
+    (tmp_path / "json.py").write_text("raise SystemExit('a stranger was imported')")
+    done = _start(project, folder=tmp_path)
+    assert done.stderr == ""
+    assert json.loads(done.stdout)[0] == []
+    assert {path: path.stat().st_mtime_ns for path in (project / ".venv").iterdir()} == before
+
+
+def test_a_new_declaration_is_installed_and_what_pip_refuses_is_told(project: Path) -> None:
+    _start(project)
+    (project / "pyproject.toml").write_text(PROJECT + 'dependencies = ["no-such-package-anywhere"]\n')
+    broken = BACKEND.replace("Provides-Extra: test", "Requires-Dist: no-such-package-anywhere")
+    (project / "backend.py").write_text(broken)
+    refused = _start(project)
+    assert refused.returncode == 1
+    assert "No matching distribution found for no-such-package-anywhere" in refused.stderr
+    assert refused.stderr.splitlines()[-2].startswith("error: A package is not made for this system")
+
+
+# scripts/check
+
+
+def test_check_runs_every_tool_and_names_what_failed(capsys: pytest.CaptureFixture[str]) -> None:
+    checks: Any = _load("checks")
+    assert [name for name, _ in checks.checks(())] == ["format", "lint", "types", "tests"]
+    assert checks.report([]) == 0
+    assert checks.report(["lint", "tests"]) == 1
+    assert capsys.readouterr().err.splitlines() == ["All checks passed.", "failed: lint, tests"]
+
+
+def test_check_looks_at_the_scripts_without_a_suffix_too() -> None:
+    checks: Any = _load("checks")
+    found = {path.name for path in checks.scripts_without_suffix(SCRIPTS)}
+    assert {"start", "test", "check", "readme"} <= found
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows knows no executable bit")
+@pytest.mark.parametrize("name", ["scripts/start", "scripts/test", "scripts/check", "scripts/readme", ".ci/run"])
+def test_the_scripts_can_be_started_by_their_name(name: str) -> None:
+    assert (SCRIPTS.parent / name).stat().st_mode & 0o111 == 0o111
