@@ -20,6 +20,7 @@ import tomli
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from scripts.promise import Reached, write
 from shammah.config import example, load, set_value
 from shammah.errors import ConfigError
 
@@ -33,6 +34,8 @@ for number in itertools.count(1):
     set_value(path, "chat.system", "x" * (number * 997 % 20_000))
 """
 
+AIM = "every file parses after 500 kills, broken files untouched, their line named, start in at most 1 s"
+
 COMMENTS = [line for line in example().splitlines() if line.startswith("#")]
 
 
@@ -42,17 +45,21 @@ def main() -> int:
     parser.add_argument("kills", type=int, nargs="?", default=500)
     parser.add_argument("broken", type=int, nargs="?", default=5000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the result there too")
     given = parser.parse_args()
     chance = random.Random(given.seed)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "config.toml"
         killed = kill_savers(path, given.kills, chance)
         broken, slowest = break_files(path, given.broken, chance)
-    print(f"kills {given.kills}, " + ", ".join(f"{name} {count}" for name, count in killed.items()))
+    saved = f"kills {given.kills}, " + ", ".join(f"{name} {count}" for name, count in killed.items())
     row = ", ".join(f"{name} {count}" for name, count in broken.items())
-    print(f"broken files {given.broken}, {row}, slowest {slowest * 1000:.0f} ms")
+    read = f"broken files {given.broken}, {row}, slowest {slowest * 1000:.0f} ms"
+    print(saved, read, sep="\n")
     promised = [killed, {name: count for name, count in broken.items() if name != "refused"}]
-    return int(any(any(row.values()) for row in promised) or slowest > 1)
+    held = not any(any(row.values()) for row in promised) and slowest <= 1
+    write(given.json, [Reached(5, f"{saved}; {read}", AIM, held)])
+    return int(not held)
 
 
 def kill_savers(path: Path, kills: int, chance: random.Random) -> dict[str, int]:

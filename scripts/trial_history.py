@@ -25,6 +25,7 @@ from typing import IO
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from scripts.promise import Reached, write
 from shammah.errors import HistoryError
 from shammah.history.opening import open_store
 from shammah.history.store import Origin, Store, Turn
@@ -42,6 +43,7 @@ def main() -> int:
     parser.add_argument("--processes", type=int, default=8, help="0 leaves this trial out")
     parser.add_argument("--messages", type=int, default=500, help="of each process")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there too")
     parser.add_argument("--child", nargs="+", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.child:
@@ -49,21 +51,26 @@ def main() -> int:
         return 0
     random.seed(chosen.seed)
     with tempfile.TemporaryDirectory(prefix="trial-history-") as folder:
-        return 0 if all(list(_trials(Path(folder), chosen))) else 1
+        results = list(_trials(Path(folder), chosen))
+    write(chosen.json, results)
+    return 0 if all(result.held for result in results) else 1
 
 
-def _trials(folder: Path, chosen: argparse.Namespace) -> Iterator[bool]:
+def _trials(folder: Path, chosen: argparse.Namespace) -> Iterator[Reached]:
     if chosen.kills:
-        yield try_kills(folder, chosen.kills)
-    if chosen.places:
+        yield from try_kills(folder, chosen.kills)
+    if chosen.places and os.name == "nt":
+        print("left out  promise 3: this system has no limit for the size of a file", flush=True)
+    elif chosen.places:
         yield try_full_disk(folder, chosen.places)
     if chosen.processes:
         yield try_many_chats(folder / "many" / "history.db", chosen.processes, chosen.messages)
 
 
-def _report(promise: str, kept: bool, result: str) -> bool:
-    print(f"{'kept  ' if kept else 'MISSED'}  promise {promise}: {result}", flush=True)
-    return kept
+def _report(promise: int, kept: bool, figure: str, aim: str) -> Reached:
+    reached = Reached(promise, figure, aim, kept)
+    print(reached, flush=True)
+    return reached
 
 
 def _child(*arguments: object) -> subprocess.Popen[str]:
@@ -94,25 +101,26 @@ class Damage:
     missing_ms: float = 0.0
 
 
-def try_kills(folder: Path, kills: int) -> bool:
+def try_kills(folder: Path, kills: int) -> Iterator[Reached]:
     damage = Damage()
     for number in range(kills):
         # A new file now and then, so that some kills fall on its creation.
         path = folder / f"kills-{number // 10}" / "history.db"
         witness, killed_at = _kill_one(path)
         _inspect(path, witness, killed_at, damage)
-    first = _report(
-        "1",
+    yield _report(
+        1,
         damage.lost == damage.unreadable == 0,
         f"{kills} kills, {damage.asked} questions acknowledged, {damage.lost} lost, "
         f"{damage.unreadable} unreadable stores",
+        "1,000 kills, 0 lost, 0 unreadable stores",
     )
-    second = _report(
-        "2",
+    yield _report(
+        2,
         damage.missing_ms <= MOST_MISSING_MS,
         f"{damage.streaming} kills in mid-answer, at most {damage.missing_ms:.0f} ms of text missing",
+        f"500 kills, at most {MOST_MISSING_MS:.0f} ms of text missing",
     )
-    return first and second
 
 
 def _kill_one(path: Path) -> tuple[Witness, float]:
@@ -220,10 +228,7 @@ def _say(*words: object) -> None:
 # Promise 3: the disk is full at every place in turn
 
 
-def try_full_disk(folder: Path, places: int) -> bool:
-    if os.name == "nt":
-        print("left out  promise 3: this system has no limit for the size of a file", flush=True)
-        return True
+def try_full_disk(folder: Path, places: int) -> Reached:
     base = folder / "base.db"
     with open_store(base) as store:
         conversation = store.new_conversation().id
@@ -235,10 +240,11 @@ def try_full_disk(folder: Path, places: int) -> bool:
     refused = sum(o.refused for o in outcomes)
     faults = sum(o.silent or o.nagging or o.lost or o.stuck for o in outcomes)
     return _report(
-        "3",
+        3,
         not faults and refused > 0,
         f"disk full at {places} places, {refused} times said, {sum(o.silent for o in outcomes)} times silent, "
         f"{sum(o.lost for o in outcomes)} times old text lost, {sum(o.stuck for o in outcomes)} chats stuck",
+        "said once at every place, nothing old lost, the chat goes on",
     )
 
 
@@ -319,7 +325,7 @@ def _no_file_beyond(room: int) -> Iterator[None]:
 # Promise 4: several chats at once
 
 
-def try_many_chats(path: Path, processes: int, messages: int) -> bool:
+def try_many_chats(path: Path, processes: int, messages: int) -> Reached:
     began = time.monotonic()
     with open_store(path) as store:
         shared = store.new_conversation().id
@@ -334,10 +340,11 @@ def try_many_chats(path: Path, processes: int, messages: int) -> bool:
     found = {turn.question for turn in turns if turn.reason == "stop" and turn.answer == turn.question[:100]}
     wanted = {_message(n, i) for n in range(processes) for i in range(messages)}
     return _report(
-        "4",
+        4,
         not failed and wanted <= found and _positions_are_whole(turns),
         f"{len(wanted & found)} of {len(wanted)} messages of {processes} processes, "
         f"{sum(map(len, wanted)) / 1e6:.0f} MB, in {time.monotonic() - began:.0f} s",
+        "4,000 of 4,000 messages of 8 processes",
     )
 
 

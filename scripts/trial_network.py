@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import os
 import re
 import shutil
@@ -30,26 +29,16 @@ from pathlib import Path
 import psutil
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+sys.path.insert(0, str(ROOT))
 
-from terminal import terminal, variables
+from scripts.promise import Reached, write
+from tests.terminal import CTRL_D, terminal, variables
 
 PROGRAM = (sys.executable, "-m", "shammah")
 SHORT = ("--max-tokens", "8")
 QUESTION = "how do I change the model?"
 SLACK = 1.10
 """Without a network nothing may take more than this many times as long."""
-
-
-@dataclass(frozen=True)
-class Result:
-    """One promise: the figure reached, and whether it held."""
-
-    number: int
-    what: str
-    figure: str
-    aim: str
-    held: bool
 
 
 def main() -> int:
@@ -63,14 +52,13 @@ def main() -> int:
     results = []
     with tempfile.TemporaryDirectory(prefix="trial-network-") as folder:
         for result in _trials(Path(folder), given):
-            print(f"{'kept  ' if result.held else 'MISSED'}  promise {result.number}: {result.figure}", flush=True)
+            print(result, flush=True)
             results.append(result)
-    if given.json:
-        given.json.write_text(json.dumps({"promises": [vars(result) for result in results]}, indent=1), "utf-8")
+    write(given.json, results)
     return int(not all(result.held for result in results))
 
 
-def _trials(folder: Path, given: argparse.Namespace) -> Iterator[Result]:
+def _trials(folder: Path, given: argparse.Namespace) -> Iterator[Reached]:
     if given.sessions:
         watch = given.watch or best_watch()
         yield try_silence(folder / "silence", given.sessions, watch)
@@ -128,7 +116,7 @@ Watch = Callable[[tuple[str, ...], Path, Callable[[tuple[str, ...]], None]], See
 """Runs a session in a folder with the given command, and tells what was seen."""
 
 
-def try_silence(folder: Path, sessions: int, watch: str) -> Result:
+def try_silence(folder: Path, sessions: int, watch: str) -> Reached:
     """Run sessions of every kind, each with a home of its own, and count what leaves them."""
     watches: dict[str, Watch] = {"strace": under_strace, "namespace": in_namespace, "polling": while_polling}
     seen = Seen()
@@ -142,9 +130,8 @@ def try_silence(folder: Path, sessions: int, watch: str) -> Result:
         seen.files |= left_outside(place)
         shutil.rmtree(place)
     _tell(seen)
-    return Result(
+    return Reached(
         21,
-        "local mode sends nothing",
         f"{sessions} sessions ({watch}): {len(seen.packets)} packets beyond loopback, {len(seen.lookups)} lookups, "
         f"{len(seen.files)} files outside its own folders",
         "0 packets beyond loopback, 0 lookups, no file outside its own folders in 100 sessions",
@@ -326,7 +313,7 @@ def _look(seen: Seen, over: threading.Event) -> None:
 # Promise 25: as fast without a network
 
 
-def try_without_network(folder: Path, rounds: int) -> Result:
+def try_without_network(folder: Path, rounds: int) -> Reached:
     """Time the start and an answer with the network that there is and without any, in turn."""
     # Both run in a namespace of their own, so that making one costs both the same.
     ways = {"with": tuple(namespace("--uts")), "without": tuple(namespace("--net"))}
@@ -342,9 +329,8 @@ def try_without_network(folder: Path, rounds: int) -> Result:
     prompt, prompt_off = (statistics.median(prompts[name][1:]) for name in ("with", "without"))
     answer, answer_off = (statistics.median(answers[name][1:]) for name in ("with", "without"))
     worst = max(prompt_off / prompt, answer_off / answer)
-    return Result(
+    return Reached(
         25,
-        "it works offline and starts as fast",
         f"medians of {rounds}: prompt {prompt_off:.3f} s without, {prompt:.3f} s with a network "
         f"({prompt_off / prompt - 1:+.0%}); answer {answer_off:.3f} s, {answer:.3f} s ({answer_off / answer - 1:+.0%})",
         "no more than 10 % slower without a network",
@@ -356,7 +342,10 @@ def _to_prompt(command: tuple[str, ...], home: Path) -> float:
     began = time.monotonic()
     with terminal(home, command=command) as chat:
         chat.until(lambda: chat.line == "›", "no prompt")
-        return chat.chunks[-1][0] - began
+        seconds = chat.chunks[-1][0] - began
+        chat.press(CTRL_D)
+        chat.wait_end()
+        return seconds
 
 
 def _to_answer(command: tuple[str, ...], home: Path) -> float:

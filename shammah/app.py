@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from shammah.attachments import read_file, with_files
@@ -79,6 +79,7 @@ def answer_once(given: Arguments, environment: Environment, question: str) -> in
     files = [read_file(name) for name in given.files]
     with _parts(given, environment, lambda: None) as parts:
         config = parts.settings.current()
+        parts.models.want(config.local)
         if earlier := _earlier(parts, given):
             parts.session.resume(earlier)
         parts.models.start_best()
@@ -107,7 +108,7 @@ def _parts(given: Arguments, environment: Environment, on_change: Callable[[], N
     settings = Settings(home.config, overrides(given))
     config = settings.current()
     models = LocalModels(worker_environment(), home.logs / "worker.log", on_change)
-    models.want(config.local)
+    models.want(replace(config.local, repo=""))  # A folder that is gone must not keep the chat from starting.
     with memory_store() if given.no_log else open_store(home.history) as store:
         try:
             yield Parts(settings, store, models, Session(models, store, config.chat.system))

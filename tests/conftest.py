@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from shammah.environment import worker_environment
 from shammah.local.client import LocalEngine, ModelSpec
@@ -15,6 +16,10 @@ from shammah.paths import STARTER, Home
 # Tests of the worker's own code import the runtimes into this process; they report home unless told before.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+# How long one example takes says nothing on a machine that is busy with other work.
+settings.register_profile("shammah", deadline=None)
+settings.load_profile("shammah")
 
 
 @pytest.fixture(scope="session")

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import shutil
 import signal
-import sqlite3
 import sys
 import termios
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pexpect
 import psutil
 import pyte
 
+from shammah.history.opening import open_store
 from shammah.paths import STARTER
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -234,8 +234,13 @@ class Terminal:
 
     def close(self) -> None:
         """Leave nothing behind."""
-        for worker in self.workers():
-            worker.kill()
+        workers = self.workers()
+        with contextlib.suppress(ProcessLookupError):
+            self.signal(signal.SIGKILL)
+        for worker in workers:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                worker.kill()
+        self.child.wait()
         self.child.close(force=True)
 
 
@@ -250,7 +255,7 @@ class _Screen(pyte.Screen):
         self._answer(data)
 
 
-@contextmanager
+@contextlib.contextmanager
 def terminal(home: Path, *arguments: str, **how: object) -> Iterator[Terminal]:
     """A terminal for a while."""
     opened = Terminal(home, *arguments, **how)  # type: ignore[arg-type]  # passed on as they are
@@ -268,8 +273,9 @@ def gone(processes: list[psutil.Process], seconds: float = 10.0) -> bool:
 
 def turns(home: Path) -> list[tuple[str, str, str]]:
     """The question, answer and reason of each turn in the history, oldest first."""
-    with closing(sqlite3.connect(f"file:{home / 'history.db'}?mode=ro", uri=True)) as database:
-        return database.execute("SELECT question, whole_answer, reason FROM readable_turns ORDER BY id").fetchall()
+    with open_store(home / "history.db") as store:
+        found = [turn for summary in store.conversations(1000) for turn in store.turns(summary.id, undone=True)]
+    return [(turn.question, turn.answer, turn.reason) for turn in sorted(found, key=lambda turn: turn.id)]
 
 
 def _is_worker(process: psutil.Process) -> bool:

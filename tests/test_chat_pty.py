@@ -25,7 +25,7 @@ from tests.terminal import (
 )  # fmt: skip
 
 SHORT = ("--max-tokens", "12", "--temperature", "1", "--seed", "1")
-SIGNALS = {"SIGTERM": -signal.SIGTERM, "SIGHUP": -signal.SIGHUP, "SIGQUIT": -signal.SIGQUIT, "SIGINT": 130}
+ENDING = ("SIGTERM", "SIGHUP", "SIGQUIT")
 
 
 @pytest.fixture
@@ -204,6 +204,7 @@ def test_a_paste_never_sends_itself(chat: Terminal, home: Path, text: str) -> No
 def test_a_pasted_text_is_sent_as_it_is_by_enter(chat: Terminal, home: Path) -> None:
     chat.paste("one\r\n  two\tthree\rfour ß 漢 🙂")
     chat.wait_for("four")
+    chat.pump(0.3)  # A person does not press Enter within the paste.
     chat.ask("")
 
     assert turns(home)[0][0] == "one\n  two\tthree\nfour ß 漢 🙂"
@@ -261,16 +262,26 @@ def test_a_window_of_thirty_columns_is_enough(home: Path) -> None:
         assert turns(home)
 
 
-@pytest.mark.parametrize("environment", [{"NO_COLOR": "1"}, {"TERM": "dumb"}], ids=["NO_COLOR", "TERM=dumb"])
-def test_no_colour_is_written_where_none_is_wanted(home: Path, environment: dict[str, str]) -> None:
-    with terminal(home, *SHORT, environment=environment) as plain:
+def test_no_color_means_no_colour(home: Path) -> None:
+    with terminal(home, *SHORT, environment={"NO_COLOR": "1"}) as plain:
         plain.wait_ready()
         plain.ask("how do I change the model?")
         plain.ask("/nonsense")
 
         assert not COLOR.search(plain.raw)
-        if environment.get("TERM") == "dumb":
-            assert "\x1b[2m" not in plain.raw
+        assert "\x1b[2m" not in plain.raw
+
+
+def test_a_dumb_terminal_gets_no_escape_codes(home: Path) -> None:
+    with terminal(home, *SHORT, environment={"TERM": "dumb"}) as dumb:
+        dumb.until(lambda: dumb.raw.endswith("> "), "no prompt")
+        dumb.press("how do I change the model?\r")
+        dumb.wait_for("nothing sent")
+        dumb.until(lambda: dumb.raw.endswith("> "), "no prompt")
+        dumb.press(CTRL_D)
+
+        assert dumb.wait_end() == 0
+        assert "\x1b" not in dumb.raw
 
 
 # Processes that die
@@ -482,29 +493,43 @@ def test_a_shell_can_stop_the_chat_and_bring_it_back(home: Path) -> None:
         shell.until(lambda: shell.line == "shell$", "the chat does not end")
 
 
-@pytest.mark.parametrize("name", SIGNALS)
+@pytest.mark.parametrize("name", ENDING)
 def test_a_signal_at_the_prompt_leaves_the_terminal_as_it_was(chat: Terminal, name: str) -> None:
     workers = chat.workers()
-    chat.signal(getattr(signal, name))
+    number = getattr(signal, name)
+    chat.signal(number)
 
-    assert chat.wait_end() == SIGNALS[name]
+    assert chat.wait_end() == -number
     assert left_as_it_was(chat)
     assert gone(workers)
 
 
-@pytest.mark.parametrize("name", SIGNALS)
+@pytest.mark.parametrize("name", ENDING)
 def test_a_signal_in_an_answer_leaves_the_terminal_as_it_was(talker: Terminal, home: Path, name: str) -> None:
     workers = talker.workers()
+    number = getattr(signal, name)
     talker.begin("tell me more", characters=400)
-    talker.signal(getattr(signal, name))
-    if name == "SIGINT":  # It stops the answer, as Ctrl-C does.
-        talker.until(lambda: talker.at_prompt, "no prompt")
-        talker.press(CTRL_D)
+    talker.signal(number)
 
-    assert talker.wait_end() == (0 if name == "SIGINT" else SIGNALS[name])
+    assert talker.wait_end() == -number
     assert left_as_it_was(talker)
     assert gone(workers)
+    [(_, answer, reason)] = turns(home)
+    assert len(answer) > 100
+    assert reason == "interrupted"
+
+
+def test_an_interrupt_from_outside_acts_as_ctrl_c_does(talker: Terminal, home: Path) -> None:
+    talker.begin("tell me more", characters=400)
+    talker.signal(signal.SIGINT)
+    talker.until(lambda: talker.at_prompt, "no prompt")
     assert turns(home)[0][2] == "interrupted"
+    talker.signal(signal.SIGINT)
+    talker.wait_for("Ctrl-C again leaves")
+    talker.signal(signal.SIGINT)
+
+    assert talker.wait_end() == 0
+    assert left_as_it_was(talker)
 
 
 def left_as_it_was(ended: Terminal) -> bool:

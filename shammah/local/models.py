@@ -63,8 +63,10 @@ class LocalModels(Mapping[str, LocalEngine]):
             EngineError: `local.repo` names no model; everything stays as it is.
         """
         folder = folder_of(local.repo)
-        specs = {"starter": ModelSpec("starter", STARTER, local.context, local.threads)}
-        if folder is not None:
+        specs: dict[str, ModelSpec] = {}
+        if local.enabled:
+            specs["starter"] = ModelSpec("starter", STARTER, local.context, local.threads)
+        if local.enabled and folder is not None:
             specs["local"] = ModelSpec(folder.name, folder, local.context, local.threads)
         for name in [name for name, engine in self._engines.items() if specs.get(name) != engine.spec]:
             self._engines.pop(name).close()
@@ -79,7 +81,9 @@ class LocalModels(Mapping[str, LocalEngine]):
 
     def start_best(self) -> None:
         """Start only the one that gives the better answer: for a single question the others are in the way."""
-        self._engines["local" if "local" in self._engines else "starter"].start()
+        best = self._engines.get("local") or self._engines.get("starter")
+        if best is not None:
+            best.start()
 
     def facts(self, mode: Mode, enabled: bool, patient: bool = False) -> Facts:
         """What the router needs to know now."""

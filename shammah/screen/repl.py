@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 
 from shammah.attachments import Attachment, named_files, read_file, with_files
-from shammah.config import Config, Setting, settings
+from shammah.config import Config, Local, Setting, settings
 from shammah.errors import ConfigError, EngineError, NotYetError, ShammahError
 from shammah.history.store import Conversation, Store
 from shammah.local.models import LocalModels
@@ -46,6 +46,7 @@ class Chat:
         self._keyboard = keyboard
         self._mode: Mode | None = None
         self._files: list[Attachment] = []
+        self._wanted: Local | None = None
 
     # The loop
 
@@ -89,6 +90,7 @@ class Chat:
     def _ask(self, question: str) -> None:
         """Ask a question and show the answer."""
         self._refresh()
+        self.models.start()
         facts = self.facts()
         events = self.session.ask(question, facts, reports.options(self.config))
         answer = self.out.answer(self.config.chat.markdown)
@@ -117,13 +119,14 @@ class Chat:
             self.out.note(receipt_line(receipt.route.engine, receipt.model, device, finish))
 
     def _refresh(self) -> None:
-        """Take up what changed in config.toml; a broken file is told, and the settings before it stay."""
+        """Take up what changed in config.toml; what is wrong there is told, and what was before it stays."""
         try:
             self.config = self.settings.current()
-            self.models.want(self.config.local)
+            if self.config.local != self._wanted:
+                self._wanted = self.config.local
+                self.models.want(self._wanted)
         except (ConfigError, NotYetError, EngineError) as error:
             self.out.error(error)
-        self.models.start()
 
     # What the commands change
 
@@ -142,6 +145,7 @@ class Chat:
         if key == "routing.mode":
             self._mode = None
         self._refresh()
+        self.models.start()
         self.out.note(f"{key} is now {reports.shown_value(self.config, key)}, in {self.settings.path}")
 
     def attach(self, name: str) -> Attachment:
@@ -164,6 +168,7 @@ class Chat:
         """A word of welcome, the files of the command line, and the conversation to go on with."""
         if not quiet:
             self.out.note("shammah · everything stays on this machine · /help shows what there is")
+        self._refresh()
         for name in files:
             self.attach(name)
         if earlier is not None:

@@ -1,0 +1,46 @@
+"""What Tab offers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from prompt_toolkit.completion import CompleteEvent
+from prompt_toolkit.document import Document
+
+from shammah.screen.completion import ChatCompleter
+
+
+def offered(text: str) -> list[str]:
+    completer = ChatCompleter(
+        {
+            "setting": lambda: ["chat.markdown", "chat.system"],
+            "conversation": lambda: ["k3f9tx"],
+            "model": lambda: ["starter"],
+        },
+        lambda key: {"chat.markdown": ("true", "false")}.get(key, ()),
+    )
+    return [completion.text for completion in completer.get_completions(Document(text), CompleteEvent())]
+
+
+def test_a_slash_offers_commands():
+    assert offered("/sta") == ["/status"]
+    assert set(offered("/s")) >= {"/save", "/search", "/sessions", "/set", "/setup", "/status", "/system"}
+
+
+def test_arguments_are_offered_by_their_kind():
+    assert offered("/set chat.m") == ["chat.markdown"]
+    assert offered("/set chat.markdown f") == ["false"]
+    assert offered("/resume k") == ["k3f9tx"]
+    assert offered("/model s") == ["starter"]
+
+
+@pytest.mark.parametrize("before", ["/file ", "/save ", "see @", "!cat "])
+def test_paths_are_offered_where_a_file_is_named(before: str, tmp_path: Path):
+    (tmp_path / "notes.txt").write_text("x", encoding="utf-8")
+    assert offered(f"{before}{tmp_path}/no") == ["tes.txt"]
+
+
+@pytest.mark.parametrize("text", ["", "hello", "hello wor", "/undo x"])
+def test_an_ordinary_question_offers_nothing(text: str):
+    assert offered(text) == []
