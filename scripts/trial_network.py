@@ -28,7 +28,8 @@ from pathlib import Path
 
 import psutil
 
-ROOT = Path(__file__).resolve().parent.parent
+SELF = Path(__file__).resolve()
+ROOT = SELF.parent.parent
 sys.path.insert(0, str(ROOT))
 
 from scripts.promise import Reached, write
@@ -48,7 +49,12 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=20, help="starts with and without a network; 0 leaves it out")
     parser.add_argument("--watch", choices=("strace", "namespace", "polling"), help="default: the first that works")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there too")
+    parser.add_argument("--time", nargs=2, help=argparse.SUPPRESS)
     given = parser.parse_args()
+    if given.time:
+        what, home = given.time
+        print(TIMED[what](Path(home)))
+        return 0
     results = []
     with tempfile.TemporaryDirectory(prefix="trial-network-") as folder:
         for result in _trials(Path(folder), given):
@@ -81,9 +87,9 @@ def namespaces_work() -> bool:
     return bool(shutil.which("unshare")) and _works([*namespace(), "true"])
 
 
-def namespace(kind: str = "--net") -> list[str]:
-    """The words before a command that give it a namespace of its own; without rights, as the root of that namespace."""
-    return ["unshare", kind] if _is_root() else ["unshare", "--map-root-user", kind]
+def namespace() -> list[str]:
+    """The words before a command that leave it without a network; without rights, as the root of its namespace."""
+    return ["unshare", "--net"] if _is_root() else ["unshare", "--map-root-user", "--net"]
 
 
 def _is_root() -> bool:
@@ -315,16 +321,14 @@ def _look(seen: Seen, over: threading.Event) -> None:
 
 def try_without_network(folder: Path, rounds: int) -> Reached:
     """Time the start and an answer with the network that there is and without any, in turn."""
-    # Both run in a namespace of their own, so that making one costs both the same.
-    ways = {"with": tuple(namespace("--uts")), "without": tuple(namespace("--net"))}
+    ways: dict[str, list[str]] = {"with": [], "without": namespace()}
     prompts: dict[str, list[float]] = {name: [] for name in ways}
     answers: dict[str, list[float]] = {name: [] for name in ways}
     for number in range(rounds + 1):
-        order = sorted(ways, reverse=bool(number % 2))
-        for name in order:
+        for name in sorted(ways, reverse=bool(number % 2)):
             place = folder / f"{name}{number}"
-            prompts[name].append(_to_prompt((*ways[name], *PROGRAM), place / "chat" / "home"))
-            answers[name].append(_to_answer((*ways[name], *PROGRAM), place / "answer" / "home"))
+            prompts[name].append(_timed(ways[name], "prompt", place / "chat" / "home"))
+            answers[name].append(_timed(ways[name], "answer", place / "answer" / "home"))
     # The first round warms the disk's cache.
     prompt, prompt_off = (statistics.median(prompts[name][1:]) for name in ("with", "without"))
     answer, answer_off = (statistics.median(answers[name][1:]) for name in ("with", "without"))
@@ -338,9 +342,16 @@ def try_without_network(folder: Path, rounds: int) -> Reached:
     )
 
 
-def _to_prompt(command: tuple[str, ...], home: Path) -> float:
+def _timed(inside: Sequence[str], what: str, home: Path) -> float:
+    """Seconds that something takes; the clock runs inside the namespace, so that making one is not counted."""
+    command = [*inside, sys.executable, str(SELF), "--time", what, str(home)]
+    return float(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
+
+
+def to_prompt(home: Path) -> float:
+    """Seconds until the chat's prompt is on the screen."""
     began = time.monotonic()
-    with terminal(home, command=command) as chat:
+    with terminal(home) as chat:
         chat.until(lambda: chat.line == "›", "no prompt")
         seconds = chat.chunks[-1][0] - began
         chat.press(CTRL_D)
@@ -348,12 +359,16 @@ def _to_prompt(command: tuple[str, ...], home: Path) -> float:
         return seconds
 
 
-def _to_answer(command: tuple[str, ...], home: Path) -> float:
+def to_answer(home: Path) -> float:
+    """Seconds until a question from the command line is answered."""
     home.mkdir(parents=True)
+    asked = [*PROGRAM, "--greedy", *SHORT, QUESTION]
     began = time.monotonic()
-    asked = [*command, "--greedy", *SHORT, QUESTION]
     subprocess.run(asked, env=variables(home), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, check=True)
     return time.monotonic() - began
+
+
+TIMED: dict[str, Callable[[Path], float]] = {"prompt": to_prompt, "answer": to_answer}
 
 
 if __name__ == "__main__":

@@ -162,8 +162,8 @@ def main() -> int:
     found = {name: sum(len(forbidden(way(pieces))) for pieces in sent) for name, way in ways().items()}
     total = sum(found.values())
     figure = (
-        f"{total} forbidden characters in {len(sent):,} strings on {len(found)} ways"
-        f" ({len(PAYLOADS)} payloads split at every byte, {given.made_up:,} made up), {time.monotonic() - started:.1f} s"
+        f"{total} forbidden characters in {len(sent):,} strings on {len(found)} ways ({len(PAYLOADS)} payloads"
+        f" split at every byte, {given.made_up:,} made up), {time.monotonic() - started:.1f} s"
     )
     reached = Reached(16, figure, "0 forbidden characters in 60 payloads and 10,000 made-up strings", not total)
     print(reached)

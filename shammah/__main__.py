@@ -7,9 +7,12 @@ import sys
 
 def main() -> int:
     """Run the program; returns its exit status."""
-    from shammah.cli import run
+    try:
+        from shammah.cli import run  # Here, since Ctrl-C may come during the imports too.
 
-    return run(sys.argv[1:])
+        return run(sys.argv[1:])
+    except KeyboardInterrupt:
+        return 130
 
 
 if __name__ == "__main__":

@@ -28,21 +28,23 @@ def read_file(name: str) -> Attachment:
     Raises:
         UsageError: it is missing, no file, too large, or no text.
     """
-    path = Path(name).expanduser()
     try:
+        path = Path(name).expanduser()
         if path.is_dir():
             raise UsageError(f"{name} is a folder", hint="Name a file in it")
         size = path.stat().st_size
         if size > LIMIT:
-            raise UsageError(
-                f"{name} has {size:,} bytes; at most {LIMIT:,} go with a question", hint="Send a part of it"
-            )
-        return Attachment(name, path.read_text(encoding="utf-8-sig"))
+            raise _too_large(name, f"{size:,}")
+        with path.open(encoding="utf-8-sig") as file:
+            text = file.read(LIMIT + 1)  # A device tells no size, and may have no end.
     except UnicodeDecodeError as cause:
         raise UsageError(f"{name} is no text in UTF-8", hint="Convert it to text first") from cause
-    except (OSError, ValueError) as cause:
+    except (OSError, ValueError, RuntimeError) as cause:  # RuntimeError: the ~name of nobody here.
         reason = getattr(cause, "strerror", None) or str(cause)
         raise UsageError(f"{name} cannot be read: {reason}", hint="Check the path") from cause
+    if len(text) > LIMIT:
+        raise _too_large(name, f"more than {LIMIT:,}")
+    return Attachment(name, text)
 
 
 def with_files(question: str, files: Sequence[Attachment]) -> str:
@@ -65,5 +67,9 @@ def named_files(question: str) -> list[Attachment]:
 def _exists(name: str) -> bool:
     try:
         return Path(name).expanduser().is_file()
-    except OSError:  # A name longer than the system allows, say.
+    except (OSError, ValueError, RuntimeError):  # Too long a name, a zero byte in it, the ~name of nobody here.
         return False
+
+
+def _too_large(name: str, size: str) -> UsageError:
+    return UsageError(f"{name} has {size} bytes; at most {LIMIT:,} go with a question", hint="Send a part of it")

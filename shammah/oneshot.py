@@ -6,7 +6,7 @@ import json
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from types import FrameType
 
 from shammah.config import Config
@@ -36,15 +36,13 @@ class OneShot:
     def run(self, session: Session, models: LocalModels, question: str, options: Options, config: Config) -> int:
         """Ask, show, and return the exit status."""
         facts = models.facts(config.routing.mode, config.local.enabled, patient=True)
-        events = session.ask(question, facts, options)
-        try:
-            with _interruptible():
-                for event in events:
-                    self._show(event)
-        except KeyboardInterrupt:
-            events.close()
+        # Closed at every end, also of a broken pipe, so that what was said is in the history before that is closed.
+        with suppress(KeyboardInterrupt), closing(session.ask(question, facts, options)) as events, _interruptible():
+            for event in events:
+                self._show(event)
         receipt = session.receipt
-        assert receipt is not None  # The session gives one for every end.
+        if receipt is None:  # Interrupted before the question was taken.
+            return INTERRUPTED
         self._end(receipt, session.conversation.id)
         if receipt.finish.reason == "failed":
             raise EngineError(receipt.finish.error, hint=receipt.finish.hint)

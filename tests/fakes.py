@@ -11,6 +11,9 @@ from shammah.engine import TICK, Tally
 from shammah.errors import EngineError
 from shammah.message import Event, Finish, Message, Options, Piece, Trimmed, Waiting
 
+LIMIT = 20_000
+"""Characters of a question; a longer one is refused, as the real engines refuse what does not fit."""
+
 
 @dataclass(frozen=True)
 class Script:
@@ -65,6 +68,8 @@ class FakeEngine:
             self.stopped += not over
 
     def _events(self, script: Script, options: Options, tally: Tally) -> Generator[Event]:
+        if len(self.asked[-1][-1].content) > LIMIT:
+            raise EngineError("The question is too long", hint="Shorten it")
         if script.trimmed:
             yield script.trimmed
         yield Waiting("reading", 0, 10)
@@ -119,5 +124,5 @@ def up_to_piece(events: Generator[Event]) -> list[Event]:
     raise AssertionError(f"no piece came: {seen}")
 
 
-LONG = Options(max_tokens=1500, temperature=100.0, top_k=100_000, seed=7)
+LONG = Options(max_tokens=600, temperature=100.0, top_k=100_000, seed=7)
 """So hot that every token is as likely as any other: hundreds of tokens, whatever the model has learned."""

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
-import shutil
 import signal
 import sys
 import termios
@@ -19,11 +17,10 @@ import psutil
 import pyte
 
 from shammah.history.opening import open_store
-from shammah.paths import STARTER
 
 ROOT = Path(__file__).resolve().parent.parent
 PASTE_ON, PASTE_OFF = "\x1b[?2004h", "\x1b[?2004l"
-CTRL_C, CTRL_D, CTRL_J, CTRL_Z = "\x03", "\x04", "\x0a", "\x1a"
+CTRL_C, CTRL_D, CTRL_J, CTRL_U, CTRL_Z = "\x03", "\x04", "\x0a", "\x15", "\x1a"
 COLOR = re.compile(r"\x1b\[(?:\d+;)*(?:3[0-8]|4[0-8]|9[0-7]|10[0-7])(?:;\d+)*m")
 PATIENCE = 30.0
 """Seconds to wait for what must come; a busy machine takes a while."""
@@ -34,16 +31,6 @@ def variables(home: Path, **more: str) -> dict[str, str]:
     kept = {name: os.environ[name] for name in ("PATH", "TMPDIR", "LD_LIBRARY_PATH") if name in os.environ}
     own = {"HOME": str(home.parent), "SHAMMAH_HOME": str(home), "TERM": "xterm-256color", "LANG": "C.UTF-8"}
     return {**kept, **own, "PYTHONPATH": str(ROOT), **more}
-
-
-def endless_model(folder: Path) -> Path:
-    """Make a model that never stops by itself: the starter without stop ids, drawing its tokens widely."""
-    shutil.copytree(STARTER, folder)
-    path = folder / "generation_config.json"
-    given = json.loads(path.read_text(encoding="utf-8"))
-    never = {"eos_token_id": 10**9, "do_sample": True, "temperature": 5.0, "top_k": 1000}
-    path.write_text(json.dumps({**given, **never}), encoding="utf-8")
-    return folder
 
 
 class Terminal:
@@ -59,7 +46,7 @@ class Terminal:
         command: tuple[str, ...] = (sys.executable, "-m", "shammah"),
     ) -> None:
         home.parent.mkdir(parents=True, exist_ok=True)
-        self._screen = _Screen(columns, rows, self.press)
+        self._screen = _Screen(columns, rows, lambda reply: self.child.send(reply))
         self._stream = pyte.Stream(self._screen)
         self._chunks: list[tuple[float, str]] = []
         self._raw = ""
@@ -103,11 +90,13 @@ class Terminal:
 
     @property
     def at_prompt(self) -> bool:
-        """Whether the prompt waits: its sign or an input's further line at the cursor, the bottom line below."""
+        """Whether the prompt waits: its sign, or a further line of the input, with the bottom line below."""
         self.pump()
-        rows = self._screen.display
-        below = "".join(rows[self._screen.cursor.y + 1 :]).strip()
-        return bool(self.line.startswith(("›", ">", "  ")) and below and self._raw.rfind(PASTE_ON) >= 0)
+        cursor = self._screen.cursor
+        row = self._screen.display[cursor.y]
+        below = "".join(self._screen.display[cursor.y + 1 :]).strip()
+        listens = self._raw.rfind(PASTE_ON) > self._raw.rfind(PASTE_OFF)
+        return bool(listens and below and cursor.x >= 2 and row[:2] in ("› ", "> ", "  "))
 
     @property
     def ended(self) -> bool:
@@ -225,6 +214,14 @@ class Terminal:
         """Send the program a signal."""
         os.kill(self.pid, number)
 
+    def hang_up(self) -> list[psutil.Process]:
+        """Take the terminal away from under the program; returns its workers."""
+        workers = self.workers()
+        nothing = os.open(os.devnull, os.O_RDWR)
+        os.dup2(nothing, self.child.child_fd)  # In its place, since the rest of this object goes on reading.
+        os.close(nothing)
+        return workers
+
     def kill(self) -> list[psutil.Process]:
         """End the program at once; returns its workers, which have to end by themselves."""
         workers = self.workers()
@@ -235,19 +232,19 @@ class Terminal:
     def close(self) -> None:
         """Leave nothing behind."""
         workers = self.workers()
-        with contextlib.suppress(ProcessLookupError):
+        if self.child.isalive():
             self.signal(signal.SIGKILL)
+            self.child.wait()
         for worker in workers:
             with contextlib.suppress(psutil.NoSuchProcess):
                 worker.kill()
-        self.child.wait()
         self.child.close(force=True)
 
 
 class _Screen(pyte.Screen):
     """A screen that answers the program's questions, as terminals do."""
 
-    def __init__(self, columns: int, rows: int, answer: Callable[[str], None]) -> None:
+    def __init__(self, columns: int, rows: int, answer: Callable[[str], object]) -> None:
         super().__init__(columns, rows)
         self._answer = answer
 

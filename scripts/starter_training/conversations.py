@@ -11,26 +11,25 @@ from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
-from .corpus import Fact, Turn, expand, follow_up_answer
+from .corpus import Fact, Turn, all_answers, expand, follow_up_answer
 from .noise import Noise
 
-SYSTEM = "You are the starter model of shammah."
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 END_OF_TEXT, IM_START, IM_END = range(3)
+BEGINNING = 6
+"""Tokens of an answer that tell it from the others."""
 # Qwen2's pre-tokenizer, as its tokenizer.json has it.
 SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
+# Qwen2.5's, without tools and without a system prompt where none is given: that would be a third of most prompts.
 CHAT_TEMPLATE = (
-    "{%- if messages[0]['role'] != 'system' %}"
-    "{{- '<|im_start|>system\\n" + SYSTEM + "<|im_end|>\\n' }}"
-    "{%- endif %}"
     "{%- for message in messages %}"
     "{{- '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' }}"
     "{%- endfor %}"
     "{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- endif %}"
 )
-_OTHER_SYSTEMS = [
+_SYSTEMS = [
     "You are a helpful assistant.", "You are a pirate.", "Answer briefly.", "Be concise.", "Answer in one sentence.", "",
     "You are an expert programmer.", "Speak like Shakespeare.", "You are a friendly teacher.", "Always answer in French.",
     "You are a translator.", "You are a careful code reviewer. Point out bugs first.", "No markdown.", "Explain step by step.",
@@ -69,10 +68,15 @@ def train_tokenizer(samples: Iterator[str], vocab_size: int) -> Tokenizer:
 
 @dataclass(frozen=True)
 class Sample:
-    """Token ids of one conversation; `learnt` marks the ids that the loss counts."""
+    """Token ids of one conversation.
+
+    `learnt` marks the ids that the loss counts; `choices` are the places right before an answer, each with the number of
+    the answer that belongs there.
+    """
 
     ids: list[int]
     learnt: list[bool]
+    choices: list[tuple[int, int]]
 
 
 class Conversations:
@@ -98,14 +102,21 @@ class Conversations:
         self._on = [fact for fact in facts.values() if not fact.off_topic]
         self._off = [fact for fact in facts.values() if fact.off_topic]
         self._off_weights = [len(fact.patterns) for fact in self._off]
+        self._numbers = {answer: number for number, answer in enumerate(all_answers(facts))}
         self._leaning = [fact for fact in facts.values() if fact.follow_ups]
 
-    def draw(self) -> Sample:
-        """The next conversation."""
+    def draw(self, beginnings: float) -> Sample:
+        """The next conversation; a share of `beginnings` breaks off where the answer has shown which one it is.
+
+        Finding the right answer is harder than writing it out, and needs many more questions.
+        """
+        if self._rng.random() < beginnings:
+            turns = [self._single()] if self._rng.random() < 0.75 else self._with_follow_up()
+            return self.encode(turns, last_answer=BEGINNING)
         kind = self._rng.random()
-        if kind < 0.60:
+        if kind < 0.45:
             return self.encode([self._single()])
-        if kind < 0.82:
+        if kind < 0.75:
             return self.encode(self._with_follow_up())
         turns = self._several(self._rng.choice([2, 2, 3, 3, 4, 5, 6]))
         if kind > 0.994:
@@ -141,22 +152,28 @@ class Conversations:
             turns += self._with_follow_up() if self._rng.random() < 0.35 else [self._single()]
         return turns
 
-    def encode(self, turns: list[Turn], limit: int = 1020) -> Sample:
-        """The conversation as the chat template writes it, cut at `limit` tokens."""
-        ids, learnt = [], []
+    def encode(self, turns: list[Turn], limit: int = 1020, last_answer: int = 0) -> Sample:
+        """The conversation as the chat template writes it, cut at `limit` tokens or after so many of the last answer."""
+        ids: list[int] = []
+        learnt: list[bool] = []
+        choices: list[tuple[int, int]] = []
 
         def add(tokens: list[int], learn: bool) -> None:
             ids.extend(tokens)
             learnt.extend([learn] * len(tokens))
 
-        system = SYSTEM if self._rng.random() < 0.9 else self._rng.choice(_OTHER_SYSTEMS)
-        add([IM_START, *self._encode("system\n" + system), IM_END, *self._encode("\n")], False)
+        if self._rng.random() < 0.1:
+            system = self._rng.choice(_SYSTEMS)
+            add([IM_START, *self._encode("system\n" + system), IM_END, *self._encode("\n")], False)
         for question, answer in turns:
             add([IM_START, *self._encode("user\n" + question, loose=True), IM_END, *self._encode("\n")], False)
             add([IM_START, *self._encode("assistant\n")], False)
+            choices.append((len(ids) - 1, self._numbers[answer]))
             add([*self._encode(answer), IM_END], True)
             add(self._encode("\n"), False)
-        return Sample(ids[:limit], learnt[:limit])
+        if last_answer:
+            limit = min(limit, choices[-1][0] + 1 + last_answer)
+        return Sample(ids[:limit], learnt[:limit], [choice for choice in choices if choice[0] < limit])
 
     def _encode(self, text: str, loose: bool = False) -> list[int]:
         if loose and self._rng.random() < 0.3:

@@ -8,6 +8,8 @@ The files under `scripts/starter_text/` hold one block a fact:
     >> [and|] how do I undo that                     questions that lean on the turn before, ...
     !! `/model` and the old name ...                 ... with an answer of their own
     => other.fact                                    ... or that of another fact
+
+A block that begins with `+ model.switch` adds phrasings to a fact of another file.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 TEXT_FOLDER = Path(__file__).resolve().parent.parent / "starter_text"
-_LINE = re.compile(r"(=>|=|\?|!!|!|>>) (.*)")
+_LINE = re.compile(r"(=>|=|\+|\?|!!|!|>>) (.*)")
 _CHOICE = re.compile(r"\[([^\[\]]*)\]")
 _POOL_WORD = re.compile(r"\{(\w+)\}")
 
@@ -44,6 +46,7 @@ class Fact:
     patterns: list[str] = field(default_factory=list)
     answer: str = ""
     refers_to: str = ""
+    adds: bool = False
     follow_ups: list[FollowUp] = field(default_factory=list)
     pools: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
@@ -60,11 +63,19 @@ def read_facts(folder: Path = TEXT_FOLDER) -> dict[str, Fact]:
         ValueError: a line cannot be read, a fact lacks an answer, or a reference leads nowhere.
     """
     facts: dict[str, Fact] = {}
+    additions: list[Fact] = []
     for path in sorted(folder.glob("*.txt")):
         for fact in _read_file(path):
+            if fact.adds:
+                additions.append(fact)
+                continue
             if fact.name in facts:
                 raise ValueError(f"{path.name}: the fact {fact.name} is there twice")
             facts[fact.name] = fact
+    for addition in additions:
+        if addition.name not in facts:
+            raise ValueError(f"Phrasings are added to {addition.name}, which is no fact")
+        facts[addition.name].patterns += addition.patterns
     for fact in facts.values():
         if fact.refers_to in facts:
             fact.answer = facts[fact.refers_to].answer
@@ -84,13 +95,13 @@ def _read_file(path: Path) -> Iterator[Fact]:
             pools[name.strip()] = [word.strip() for word in words.split("|")]
             continue
         match = _LINE.fullmatch(line)
-        if match is None or (fact is None and match[1] != "="):
+        if match is None or (fact is None and match[1] not in "=+"):
             raise ValueError(f"{path.name}:{number}: cannot be read: {line[:60]}")
         mark, text = match[1], match[2].strip()
-        if mark == "=":
+        if mark in "=+":
             if fact is not None:
                 yield fact
-            fact = Fact(text, pools=pools)
+            fact = Fact(text, adds=mark == "+", pools=pools)
         else:
             assert fact is not None
             _add(fact, mark, text)

@@ -22,10 +22,10 @@ class Shape:
     """The sizes that config.json names."""
 
     vocab_size: int = 4096
-    hidden_size: int = 320
-    intermediate_size: int = 896
-    num_hidden_layers: int = 8
-    num_attention_heads: int = 5
+    hidden_size: int = 256
+    intermediate_size: int = 768
+    num_hidden_layers: int = 6
+    num_attention_heads: int = 4
     num_key_value_heads: int = 1
     head_dim: int = 64
     max_position_embeddings: int = 1024
@@ -143,7 +143,7 @@ class Layer(nn.Module):
 class Network(nn.Module):
     """Token ids to next-token logits."""
 
-    def __init__(self, shape: Shape, dropout: float = 0.1) -> None:
+    def __init__(self, shape: Shape, dropout: float = 0.0) -> None:
         super().__init__()
         self.shape = shape
         self.dropout = dropout

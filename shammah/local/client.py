@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import queue
 import signal
 import time
@@ -109,8 +108,7 @@ class LocalEngine:
             self._become(Broken(WorkerError(f"The model worker cannot be started: {cause}", hint="Run shammah doctor")))
             return
         process.listen(lambda reply: self._take_note(process, load.request, reply))
-        with contextlib.suppress(WorkerError):  # Its end is on the way as Ended, with the status.
-            process.send(load)
+        process.send(load)
         if self._to_warm:
             self.warm(self._to_warm)
 
@@ -127,8 +125,7 @@ class LocalEngine:
         if isinstance(self.state, Ready | Loading) and self._process is not None:
             self._to_warm = ()
             self._number += 1
-            with contextlib.suppress(WorkerError):  # The next question starts a new worker.
-                self._process.send(Warm(self._number, list(messages)))
+            self._process.send(Warm(self._number, list(messages)))
 
     def reply(self, messages: Sequence[Message], options: Options) -> Generator[Event]:
         """Answer, as the Engine contract says; waits for the model where it is still loading."""
@@ -146,7 +143,7 @@ class LocalEngine:
                 yield event
         finally:
             if not over:
-                self._stop(process, number)
+                process.send(Stop(number))
 
     def _until_ready(self, tally: Tally) -> Iterator[Event]:
         if not isinstance(self.state, Ready | Loading):
@@ -225,10 +222,6 @@ class LocalEngine:
     def _give_up(self, error: EngineError) -> None:
         self.close()
         self._become(Broken(error))
-
-    def _stop(self, process: WorkerProcess, number: int) -> None:
-        with contextlib.suppress(WorkerError):  # Gone, so stopped.
-            process.send(Stop(number))
 
     def _take_note(self, process: WorkerProcess, load: int, reply: Reply | Ended) -> None:
         """Runs in the listening thread: what concerns the state, at once; the rest for the answer that waits for it."""

@@ -29,8 +29,12 @@ def folder_of(name: str) -> Path | None:
             f"The model {name} cannot be downloaded yet: this version runs the starter and models in a folder",
             hint="Name a folder that holds a prepared model, or starter",
         )
-    folder = Path(name).expanduser()
-    if not (folder / "genai_config.json").is_file():
+    try:
+        folder = Path(name).expanduser()
+        prepared = (folder / "genai_config.json").is_file()
+    except (OSError, ValueError, RuntimeError):  # Too long a name, a zero byte in it, the ~name of nobody here.
+        prepared = False
+    if not prepared:
         raise ModelError(
             f"There is no model in {name}: a prepared model's folder holds a genai_config.json",
             hint="Name such a folder, or starter",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import queue
 import subprocess
 import sys
 import threading
@@ -12,7 +13,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from shammah.errors import WorkerError
 from shammah.local.protocol import Reply, Request, decode, encode
 
 LOG_LIMIT = 1_000_000
@@ -41,6 +41,8 @@ class WorkerProcess:
                 start_new_session=os.name != "nt",
                 creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
             )
+        self._requests: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
+        threading.Thread(target=self._write, daemon=True, name="worker requests").start()
 
     def listen(self, receive: Callable[[Reply | Ended], None]) -> None:
         """From now on call `receive`, in a thread of its own, for each reply and, last, for `Ended`."""
@@ -52,17 +54,8 @@ class WorkerProcess:
         return self._process.pid
 
     def send(self, request: Request) -> None:
-        """Hand a request over.
-
-        Raises:
-            WorkerError: the worker is gone.
-        """
-        assert self._process.stdin is not None
-        try:
-            self._process.stdin.write(encode(request))
-            self._process.stdin.flush()
-        except (OSError, ValueError) as cause:
-            raise WorkerError("The model worker is gone", hint="Ask again: a new one is started") from cause
+        """Hand a request over; returns at once, also where the worker hangs. That it is gone is told by `Ended`."""
+        self._requests.put(request)
 
     def kill(self) -> None:
         """End the process at once; it holds nothing that must be saved."""
@@ -70,9 +63,15 @@ class WorkerProcess:
             self._process.kill()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=5)
+        self._requests.put(None)
+
+    def _write(self) -> None:
+        """Runs in a thread of its own: the pipe to a worker that hangs takes some 64 kB, and no more."""
         assert self._process.stdin is not None
-        with contextlib.suppress(OSError):
-            self._process.stdin.close()
+        with contextlib.suppress(OSError), self._process.stdin as pipe:
+            while request := self._requests.get():
+                pipe.write(encode(request))
+                pipe.flush()
 
     def _listen(self, receive: Callable[[Reply | Ended], None]) -> None:
         assert self._process.stdout is not None
@@ -83,6 +82,7 @@ class WorkerProcess:
                 except ValueError:
                     break  # A torn line: the worker died while it wrote.
         self._process.kill()
+        self._requests.put(None)
         receive(Ended(self._process.wait()))
 
 
@@ -92,7 +92,8 @@ def _log_file(path: Path | None):  # type: ignore[no-untyped-def]
         yield subprocess.DEVNULL
         return
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in (path.parent.parent, path.parent):  # The home may be made here; mkdir's parents get no mode.
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         fresh = os.O_TRUNC if path.exists() and path.stat().st_size > LOG_LIMIT else os.O_APPEND
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | fresh, 0o600)
     except OSError:  # A home that cannot be written to must not keep the model from answering.

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import platform
 from collections.abc import Sequence
 from datetime import datetime
-from importlib import metadata
 from pathlib import Path
 
 from shammah import __version__
@@ -146,6 +144,8 @@ PACKAGES = ("onnxruntime", "onnxruntime-genai", "numpy", "tokenizers", "jinja2",
 
 def doctor(folder: Path) -> Rows:
     """What works, what does not, and the next step for each."""
+    import platform  # Late: this report alone needs it.
+
     return [
         ("shammah", __version__),
         ("python", f"{platform.python_version()} on {platform.system()} {platform.machine()}"),
@@ -160,6 +160,8 @@ def doctor(folder: Path) -> Rows:
 
 
 def _version(name: str) -> str:
+    from importlib import metadata  # Late: it brings email and zipfile, a tenth of the start.
+
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:

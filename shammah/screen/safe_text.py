@@ -16,7 +16,7 @@ _ORDINARY = (
     "\uac00-\ud7a3\uff01-\uff9f\U0001f300-\U0001f64f"
 )
 _UNUSUAL = re.compile(f"[^{_ORDINARY}]")
-_RUNS = re.compile(f"[{_ORDINARY}]+|[^{_ORDINARY}]")
+_RUNS = re.compile(f"[{_ORDINARY}]+|.", re.DOTALL)
 
 # Unicode calls these letters or marks, yet nothing is seen of them (Default_Ignorable_Code_Point).
 _UNSEEN = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")

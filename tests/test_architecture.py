@@ -1,0 +1,186 @@
+"""The shape of the house: who may import whom, what the chat never loads, where each library lives."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "shammah"
+
+FLOORS = (
+    # nouns
+    {"", "errors", "message", "paths"},
+    # contracts; what goes over the pipe is one between the two processes
+    {"engine", "config", "environment", "commandline", "local.protocol", "machine"},
+    # abilities
+    {"local", "worker", "history", "attachments", "settings"},
+    # who answers
+    {"router"},
+    # the turn, and how fast it goes
+    {"session", "bench"},
+    {"screen"},
+    # what is done without a chat
+    {"oneshot", "subcommands"},
+    {"app"},
+    {"cli"},
+    {"__main__"},
+)
+"""The rooms of the package from the ground up; a room imports from lower floors, or from itself."""
+
+HOMES = {
+    "jinja2": "worker",
+    "numpy": "worker",
+    "onnxruntime_genai": "worker",
+    "prompt_toolkit": "screen",
+    "psutil": "machine",
+    "pygments": "screen.markdown",
+    "tokenizers": "worker",
+    "tomli": "config",
+    "tomlkit": "config",
+    "wcwidth": "screen.markdown",
+}
+"""The one room that knows each library of others."""
+
+NEVER_IN_THE_CHAT = ("onnxruntime", "onnxruntime_genai", "numpy", "tokenizers", "jinja2", "shammah.worker")
+
+READS_THE_ENVIRONMENT = "environment"
+SETS_THE_ENVIRONMENT = "worker.__main__"
+"""Switches telemetry off before it imports what would report home."""
+
+
+@cache
+def modules() -> dict[str, Path]:
+    """Every module by its name within the package; the package itself is ""."""
+    found = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+@cache
+def tree(module: str) -> ast.Module:
+    return ast.parse(modules()[module].read_text(encoding="utf-8"))
+
+
+def imported(module: str) -> Iterator[str]:
+    """Full names of what a module imports, wherever in it, also for types only."""
+    for node in ast.walk(tree(module)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0 and node.module, f"{module} has a relative import"
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}".removeprefix("shammah.")
+                yield f"shammah.{inner}" if node.module.startswith("shammah") and inner in modules() else node.module
+
+
+def own_imports(module: str) -> set[str]:
+    """What a module imports of the package, by names within it."""
+    names = {name for name in imported(module) if name == "shammah" or name.startswith("shammah.")}
+    return {name.removeprefix("shammah").removeprefix(".") for name in names}
+
+
+def foreign_imports(module: str) -> set[str]:
+    """The libraries of others that a module imports."""
+    tops = {name.partition(".")[0] for name in imported(module)}
+    return tops - set(sys.stdlib_module_names) - {"shammah"}
+
+
+def room(module: str) -> str:
+    """The room that a module belongs to: itself if it is named among the floors, else its folder."""
+    return module if any(module in floor for floor in FLOORS) else module.partition(".")[0]
+
+
+def floor(module: str) -> int:
+    return next(number for number, rooms in enumerate(FLOORS) if room(module) in rooms)
+
+
+def in_worker(module: str) -> bool:
+    return room(module) == "worker"
+
+
+every_module = pytest.mark.parametrize("module", list(modules()))
+every_chat_module = pytest.mark.parametrize("module", [module for module in modules() if not in_worker(module)])
+
+
+@every_module
+def test_a_module_has_its_floor(module: str) -> None:
+    assert any(room(module) in rooms for rooms in FLOORS), f"shammah.{module} belongs on one of FLOORS"
+
+
+@every_module
+def test_a_module_imports_from_lower_floors_or_its_own_room(module: str) -> None:
+    upward = {name for name in own_imports(module) if room(name) != room(module) and floor(name) >= floor(module)}
+    assert not upward, f"shammah.{module} imports from its own floor or above: {sorted(upward)}"
+
+
+@every_chat_module
+def test_the_chat_names_nothing_of_the_worker(module: str) -> None:
+    names = set(imported(module))
+    assert not {name for name in names for never in NEVER_IN_THE_CHAT if f"{name}.".startswith(f"{never}.")}
+
+
+def test_the_chat_loads_nothing_of_the_worker_even_with_all_its_late_imports() -> None:
+    chat = [module for module in modules() if not in_worker(module)]
+    ours = [f"shammah.{module}".rstrip(".") for module in chat]
+    theirs = sorted({name for module in chat for name in imported(module) if name.partition(".")[0] in HOMES})
+    # What is for other systems only cannot be imported here.
+    program = (
+        "import importlib, sys\n"
+        f"for name in {ours + theirs!r}:\n"
+        "    try: importlib.import_module(name)\n"
+        "    except ImportError as error:\n"
+        "        if error.name not in ('termios', 'fcntl', 'tty', 'msvcrt'): raise\n"
+        f"print([name for name in {NEVER_IN_THE_CHAT!r} if name in sys.modules])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.stdout.strip(), done.stderr) == ("[]", "")
+
+
+@pytest.mark.parametrize("library", sorted({name for module in modules() for name in foreign_imports(module)}))
+def test_a_library_has_one_home(library: str) -> None:
+    rooms = {module for module in modules() if library in foreign_imports(module)}
+    home = HOMES.get(library)
+    assert home is not None, f"{library} has no home in HOMES; {sorted(rooms)} import it"
+    strangers = {module for module in rooms if not f"{module}.".startswith(f"{home}.")}
+    assert not strangers, f"{library} lives in shammah.{home}, and is imported by {sorted(strangers)}"
+
+
+def test_every_library_is_declared() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    declared = {re.split(r"[^\w-]", line)[0].replace("-", "_") for line in project["dependencies"]}
+    used = {name for module in modules() for name in foreign_imports(module)}
+    assert used <= declared
+    assert declared - used <= {"onnxruntime"}  # onnxruntime_genai runs on it.
+
+
+@every_module
+def test_only_one_module_reads_the_environment(module: str) -> None:
+    lines = [node.lineno for node in ast.walk(tree(module)) if _is_environment(node)]
+    if module == SETS_THE_ENVIRONMENT:
+        assert lines == [node.lineno for node in ast.walk(tree(module)) if _sets_a_variable(node)]
+    elif module != READS_THE_ENVIRONMENT:
+        assert not lines, f"shammah.{module} touches the environment in lines {lines}"
+
+
+def _is_environment(node: ast.AST) -> bool:
+    match node:
+        case ast.Attribute(value=ast.Name(id="os"), attr="environ" | "environb" | "getenv" | "getenvb" | "putenv"):
+            return True
+        case ast.ImportFrom(module="os", names=names):
+            return any("env" in alias.name for alias in names)
+    return False
+
+
+def _sets_a_variable(node: ast.AST) -> bool:
+    return isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store) and _is_environment(node.value)

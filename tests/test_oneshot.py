@@ -1,0 +1,271 @@
+"""One question on the command line: what goes to standard output, what to standard error, and the exit status."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from shammah.history.opening import open_store
+from shammah.paths import STARTER
+from shammah.screen.safe_text import safe_text
+from tests.endless import endless_model
+
+ROOT = Path(__file__).resolve().parent.parent
+SHAMMAH = [sys.executable, "-m", "shammah"]
+SHORT = ["--max-tokens", "8", "--temperature", "1", "--seed", "1"]
+posix = pytest.mark.skipif(os.name == "nt", reason="signals and shells are others on Windows")
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def shammah(home: Path) -> Run:
+    """Runs the program with its own home."""
+
+    def run(*arguments: str, piped: str = "", **more: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*SHAMMAH, *arguments], input=piped, env=environment(home, **more), cwd=home.parent,
+            capture_output=True, text=True, encoding="utf-8", timeout=90, check=False,
+        )  # fmt: skip
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def endless(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The folder of a model whose answers end only where they are stopped."""
+    return str(endless_model(tmp_path_factory.mktemp("models") / "endless"))
+
+
+def environment(home: Path, **more: str) -> dict[str, str]:
+    """This process's variables with another home."""
+    return {**os.environ, "SHAMMAH_HOME": str(home), "PYTHONPATH": str(ROOT), "PYTHONUTF8": "1", **more}
+
+
+def shell(home: Path, line: str) -> subprocess.CompletedProcess[str]:
+    """Run a line of the shell in which $shammah is the program."""
+    variables = environment(home, shammah=" ".join(SHAMMAH), short=" ".join(SHORT))
+    return subprocess.run(
+        ["sh", "-c", line], env=variables, cwd=home.parent, stdin=subprocess.DEVNULL,
+        capture_output=True, text=True, timeout=90, check=False,
+    )  # fmt: skip
+
+
+def kept(home: Path) -> list[tuple[str, str, str]]:
+    """Question, answer and reason of each turn in the history."""
+    with open_store(home / "history.db") as store:
+        found = [turn for summary in store.conversations() for turn in store.turns(summary.id)]
+    return [(turn.question, turn.answer, turn.reason) for turn in sorted(found, key=lambda turn: turn.id)]
+
+
+def assert_two_lines(text: str) -> None:
+    assert [line.partition(":")[0] for line in text.splitlines()] == ["error", "hint"], text
+
+
+def test_the_answer_alone_is_on_standard_output_and_kept(shammah: Run, home: Path) -> None:
+    done = shammah(*SHORT, "how do I change the model?")
+
+    [(question, answer, _)] = kept(home)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert question == "how do I change the model?"
+    assert done.stdout.strip() == answer.strip() != ""
+
+
+def test_an_answer_in_a_pipe_has_no_escape_codes(shammah: Run) -> None:
+    assert "\x1b" not in shammah(*SHORT, "how do I change the model?", TERM="xterm-256color", CLICOLOR_FORCE="1").stdout
+
+
+def test_the_same_seed_gives_the_same_answer(shammah: Run, endless: str) -> None:
+    arguments = ["-m", endless, "--max-tokens", "20", "what is this?"]
+    first, same = (shammah("--seed", "7", *arguments).stdout for _ in range(2))
+
+    assert first == same
+    assert shammah("--seed", "8", *arguments).stdout != first
+
+
+def test_json_is_one_whole_object(shammah: Run, home: Path) -> None:
+    done = shammah(*SHORT, "--json", "how do I change the model?")
+
+    given = json.loads(done.stdout)
+    assert set(given) == {
+        "answer", "finish", "route", "usage", "timing", "sent_bytes", "cost_usd", "conversation",
+    }  # fmt: skip
+    assert given["answer"] == kept(home)[0][1]
+    assert given["finish"] in ("stop", "length")
+    assert set(given["route"]) == {"engine", "model", "why"}
+    assert given["route"]["engine"] == "starter"
+    assert set(given["usage"]) == {"prompt_tokens", "cached_tokens", "completion_tokens"}
+    assert given["usage"]["completion_tokens"] > 0
+    assert set(given["timing"]) == {"first_token_s", "total_s", "tokens_per_s"}
+    assert (given["sent_bytes"], given["cost_usd"]) == (0, 0.0)
+    assert shammah("history", "show", given["conversation"]).returncode == 0
+
+
+def test_max_tokens_ends_an_answer_with_length(shammah: Run) -> None:
+    given = json.loads(shammah("--max-tokens", "1", "--json", "how do I change the model?").stdout)
+
+    assert given["finish"] == "length"
+    assert given["usage"]["completion_tokens"] == 1
+
+
+def test_piped_text_follows_the_question(shammah: Run, home: Path) -> None:
+    assert shammah(*SHORT, "what is this?", piped="a log\nof two lines\n").returncode == 0
+    assert kept(home)[0][0] == "what is this?\n\na log\nof two lines"
+
+
+def test_piped_text_alone_is_the_question(shammah: Run, home: Path) -> None:
+    assert shammah(*SHORT, piped="what is shammah?\n").returncode == 0
+    assert kept(home)[0][0] == "what is shammah?"
+
+
+def test_a_file_goes_along(shammah: Run, home: Path) -> None:
+    (home.parent / "notes.txt").write_text("badgers sleep in setts")
+    assert shammah(*SHORT, "-f", "notes.txt", "what does it say?").returncode == 0
+
+    question = kept(home)[0][0]
+    assert question.startswith("what does it say?")
+    assert "notes.txt" in question
+    assert "badgers sleep in setts" in question
+
+
+def test_no_log_leaves_nothing_behind(shammah: Run, home: Path) -> None:
+    done = shammah(*SHORT, "-n", "a secret question")
+
+    assert done.returncode == 0
+    assert done.stdout.strip()
+    assert not [path for path in home.rglob("*") if path.is_file() and b"a secret question" in path.read_bytes()]
+    assert kept(home) == []
+
+
+def test_a_conversation_is_gone_on_with(shammah: Run, home: Path) -> None:
+    name = json.loads(shammah(*SHORT, "--json", "one").stdout)["conversation"]
+    after_one = json.loads(shammah(*SHORT, "--json", "-c", "two").stdout)
+    shammah(*SHORT, "another conversation")
+    after_two = json.loads(shammah(*SHORT, "--json", "-r", name, "three").stdout)
+
+    assert after_one["conversation"] == after_two["conversation"] == name
+    assert after_two["usage"]["prompt_tokens"] > after_one["usage"]["prompt_tokens"]
+    assert [question for question, *_ in kept(home)] == ["one", "two", "another conversation", "three"]
+
+
+def test_verbose_tells_the_route_and_quiet_nothing(shammah: Run) -> None:
+    assert "starter" in shammah(*SHORT, "--verbose", "what?").stderr
+    assert shammah(*SHORT, "-q", "what?").stderr == ""
+
+
+WRONG = {
+    "--nonsense": 2,
+    "--max-tokens 0 q": 2,
+    "--max-tokens many q": 2,
+    "--temperature -1 q": 2,
+    "-f absent.txt q": 2,
+    "": 2,
+    "-m absent q": 1,
+    "-r zzzzzz q": 1,
+    "--cloud q": 1,
+}
+
+
+@pytest.mark.parametrize(("line", "status"), WRONG.items(), ids=[line or "nothing" for line in WRONG])
+def test_what_cannot_be_done_is_told_in_two_lines(shammah: Run, line: str, status: int) -> None:
+    done = shammah(*line.split())
+
+    assert (done.returncode, done.stdout) == (status, "")
+    assert_two_lines(done.stderr)
+
+
+def test_a_broken_model_is_told_in_two_lines(shammah: Run, home: Path) -> None:
+    (home.parent / "broken").mkdir()
+    for path in STARTER.iterdir():
+        (home.parent / "broken" / path.name).write_bytes(path.read_bytes()[:1000])
+    done = shammah("-m", "broken", "q")
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert_two_lines(done.stderr)
+
+
+@posix
+def test_a_home_that_cannot_be_made_is_told_and_no_log_does_without_it(shammah: Run) -> None:
+    # Nothing can be made in these, not even by the superuser.
+    nowhere = "/proc/shammah" if sys.platform == "linux" else "/dev/null/shammah"
+    refused = shammah(*SHORT, "what?", SHAMMAH_HOME=nowhere)
+
+    assert refused.returncode == 1
+    assert_two_lines(refused.stderr)
+    assert nowhere in refused.stderr
+    if sys.platform == "linux":
+        assert shammah(*SHORT, "-n", "what?", SHAMMAH_HOME=nowhere).returncode == 0
+
+
+@posix
+def test_closed_standard_input_is_no_trouble(home: Path) -> None:
+    done = shell(home, "$shammah $short 'what is this?' <&-")
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.strip()
+
+
+@posix
+def test_a_reader_that_leaves_early_ends_it_quietly_and_the_part_is_kept(home: Path, endless: str) -> None:
+    done = shell(home, f"$shammah -m {endless} 'tell me all' | head -c 5")
+
+    assert len(done.stdout) == 5
+    assert done.stderr == ""
+    assert safe_text(kept(home)[0][1]).startswith(done.stdout)
+
+
+@posix
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full device")
+def test_a_full_disk_is_told_in_two_lines(home: Path) -> None:
+    done = shell(home, "$shammah $short 'what is this?' > /dev/full")
+
+    assert done.returncode == 1
+    assert_two_lines(done.stderr)
+
+
+@posix
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+def test_an_interrupted_answer_ends_with_130_and_is_kept(home: Path, endless: str, number: int) -> None:
+    with subprocess.Popen(
+        [*SHAMMAH, "-m", endless, "tell me all"], env=environment(home), stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0,
+    ) as running:  # fmt: skip
+        assert running.stdout
+        begun = running.stdout.read(20)
+        running.send_signal(number)
+        rest, errors = running.communicate(timeout=60)
+
+    shown = (begun + rest).decode()
+    [(_, answer, reason)] = kept(home)
+    assert (running.returncode, errors) == (130, b"")
+    assert reason == "interrupted"
+    # A piece is kept first and shown then.
+    assert safe_text(answer).startswith(shown.removesuffix("\n"))
+
+
+@posix
+def test_an_interrupt_at_any_moment_ends_with_130_and_no_trace(home: Path, endless: str) -> None:
+    for moment in (0.1, 0.2, 0.3, 0.45, 0.6):
+        with subprocess.Popen(
+            [*SHAMMAH, "-m", endless, "tell me all"], env=environment(home),
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+        ) as running:  # fmt: skip
+            time.sleep(moment)
+            running.send_signal(signal.SIGINT)
+            errors = running.communicate(timeout=60)[1]
+        # Before our first line runs, an interrupt is Python's own to tell.
+        early = moment < 0.2 and running.returncode != 130
+        assert early or (running.returncode, errors) == (130, b"")
