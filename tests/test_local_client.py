@@ -77,7 +77,7 @@ def until_idle(engine: LocalEngine) -> None:
     def computes() -> bool:
         before = process.cpu_times()
         time.sleep(0.5)
-        return process.cpu_times() != before
+        return bool(process.cpu_times() != before)
 
     until(lambda: not computes() and not computes())
 
