@@ -241,6 +241,13 @@ class Terminal:
         self.child.close(force=True)
 
 
+    def __enter__(self) -> Terminal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
 class _Screen(pyte.Screen):
     """A screen that answers the program's questions, as terminals do."""
 
@@ -266,6 +273,13 @@ def gone(processes: list[psutil.Process], seconds: float = 10.0) -> bool:
     """Whether all these processes end within the time."""
     _, alive = psutil.wait_procs(processes, timeout=seconds)
     return not [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
+
+
+def left_as_it_was(ended: Terminal) -> bool:
+    """Whether the terminal is set as before, with bracketed paste off and the cursor shown."""
+    paste_off = ended.raw.rfind(PASTE_OFF) > ended.raw.rfind(PASTE_ON)
+    cursor_shown = ended.raw.rfind("\x1b[?25h") > ended.raw.rfind("\x1b[?25l")
+    return ended.attributes() == ended.before and paste_off and cursor_shown
 
 
 def turns(home: Path) -> list[tuple[str, str, str]]:

@@ -121,7 +121,7 @@ def test_modules_import_from_lower_floors_or_their_own_room() -> None:
         for name in sorted(own_imports(module))
         if room(name) != room(module) and floor(name) >= floor(module)
     ]
-    assert upward == []
+    assert not upward, "\n".join(upward)
 
 
 def test_the_chat_names_nothing_of_the_worker() -> None:
@@ -131,7 +131,7 @@ def test_the_chat_names_nothing_of_the_worker() -> None:
         for name in sorted(set(imported(module)))
         if any(f"{name}.".startswith(f"{never}.") for never in NEVER_IN_THE_CHAT)
     ]
-    assert found == []
+    assert not found, "\n".join(found)
 
 
 def test_the_chat_loads_nothing_of_the_worker_even_with_all_its_late_imports() -> None:

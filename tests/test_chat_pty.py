@@ -22,7 +22,7 @@ import psutil
 from shammah.screen.commands import COMMANDS
 from tests.endless import endless_model
 from tests.terminal import (
-    COLOR, CTRL_C, CTRL_D, CTRL_J, CTRL_U, CTRL_Z, PASTE_OFF, PASTE_ON, Terminal, gone, terminal, turns,
+    COLOR, CTRL_C, CTRL_D, CTRL_J, CTRL_U, CTRL_Z, PASTE_OFF, PASTE_ON, Terminal, gone, left_as_it_was, terminal, turns,
 )  # fmt: skip
 
 SHORT = ("--max-tokens", "12", "--temperature", "1", "--seed", "1")
@@ -97,6 +97,15 @@ def test_past_input_comes_back_in_the_next_run(home: Path) -> None:
     assert stat.S_IMODE((home / "input_history").stat().st_mode) == 0o600
 
 
+def test_ctrl_r_finds_past_input(chat: Terminal) -> None:
+    chat.ask("/why")
+    chat.ask("/cost")
+    chat.press("\x12wh")
+    chat.wait_for("I-search")
+    chat.press("\r")
+    chat.until(lambda: chat.line == "› /why" and "I-search" not in chat.display, "nothing is found")
+
+
 def test_tab_completes_a_command(chat: Terminal) -> None:
     chat.press("/cont\t")
     chat.wait_for("› /context")
@@ -142,6 +151,10 @@ def test_ctrl_c_while_the_model_loads_brings_the_prompt_back(home: Path) -> None
 def test_ctrl_c_clears_the_line_then_hints_then_leaves(chat: Terminal) -> None:
     chat.press("half a thought")
     chat.wait_for("half a thought")
+    chat.press(CTRL_C)
+    chat.until(lambda: chat.line == "›", "the line is not cleared")
+    chat.press("\x1b[A")
+    chat.wait_for("› half a thought")
     chat.press(CTRL_C)
     chat.until(lambda: chat.line == "›", "the line is not cleared")
     chat.press(CTRL_C)
@@ -532,10 +545,3 @@ def test_an_interrupt_from_outside_acts_as_ctrl_c_does(talker: Terminal, home: P
 
     assert talker.wait_end() == 0
     assert left_as_it_was(talker)
-
-
-def left_as_it_was(ended: Terminal) -> bool:
-    """Whether the terminal is set as before, with bracketed paste off and the cursor shown."""
-    paste_off = ended.raw.rfind(PASTE_OFF) > ended.raw.rfind(PASTE_ON)
-    cursor_shown = ended.raw.rfind("\x1b[?25h") > ended.raw.rfind("\x1b[?25l")
-    return ended.attributes() == ended.before and paste_off and cursor_shown

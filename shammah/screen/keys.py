@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from prompt_toolkit.filters import emacs_insert_mode, vi_insert_mode, vi_mode
+from prompt_toolkit.enums import DEFAULT_BUFFER
+from prompt_toolkit.filters import emacs_insert_mode, has_focus, vi_insert_mode, vi_mode
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.keys import Keys
 
@@ -16,21 +17,23 @@ LEAVE_WITHIN = 2.0
 def key_bindings(next_mode: Callable[[], str], hint: Callable[[str], None]) -> KeyBindings:
     """Bindings for the prompt; `hint` shows a word in the bottom line until the next key."""
     keys = KeyBindings()
-    insert = emacs_insert_mode | vi_insert_mode
+    # While Ctrl-R searches, the keys that end a search keep their own meaning.
+    line = has_focus(DEFAULT_BUFFER)
+    insert = (emacs_insert_mode | vi_insert_mode) & line
 
     @keys.add("enter", filter=insert)
     def _send(event: KeyPressEvent) -> None:
         event.current_buffer.validate_and_handle()
 
     @keys.add("c-j", filter=insert)
-    @keys.add("escape", "enter", filter=~vi_mode)
+    @keys.add("escape", "enter", filter=~vi_mode & line)
     def _new_line(event: KeyPressEvent) -> None:
         event.current_buffer.newline(copy_margin=False)
 
     last_stop = [-LEAVE_WITHIN]
 
-    @keys.add("c-c")
-    @keys.add("<sigint>")
+    @keys.add("c-c", filter=line)
+    @keys.add("<sigint>", filter=line)
     def _stop(event: KeyPressEvent) -> None:
         buffer = event.current_buffer
         if buffer.text:
@@ -43,7 +46,7 @@ def key_bindings(next_mode: Callable[[], str], hint: Callable[[str], None]) -> K
         last_stop[0] = time.monotonic()
         hint("Ctrl-C again leaves; Ctrl-D too")
 
-    @keys.add("c-d")
+    @keys.add("c-d", filter=line)
     def _leave(event: KeyPressEvent) -> None:
         if event.current_buffer.text:
             event.current_buffer.delete()

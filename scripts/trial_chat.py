@@ -1,0 +1,520 @@
+#!/usr/bin/env python3
+"""Try to make the real chat, in a real terminal, break its promises 1, 2, 11, 14, 17 and 18.
+
+    python scripts/trial_chat.py                            # all of them at full length, about two hours
+    python scripts/trial_chat.py 2 11 --count 20            # two of them, 20 times each
+    python scripts/trial_chat.py --json figures.json        # the figures for docs/promises.md
+
+Prints one line for each promise; exit status 1 where one was missed. POSIX only; needs the test extra.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import signal
+import statistics
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import psutil  # noqa: E402
+
+from shammah.errors import HistoryError  # noqa: E402
+from shammah.screen.safe_text import safe_text  # noqa: E402
+from tests.endless import endless_model  # noqa: E402
+from tests.terminal import (  # noqa: E402
+    CTRL_C, CTRL_D, CTRL_Z, PASTE_OFF, PASTE_ON, Terminal, gone, left_as_it_was, terminal, turns,
+)  # fmt: skip
+
+SHORT = ("-q", "--max-tokens", "12", "--temperature", "1")
+CLEAR_LINE = "\x1b[2K"
+MOST_MISSING_MS = 250.0
+MOST_STOP_MS = 300.0
+MOST_NEXT_S = 5.0
+
+Figures = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a trial has shown."""
+
+    promise: int
+    kept: bool
+    figure: str
+    aim: str
+    figures: Figures
+
+    def __str__(self) -> str:
+        return f"promise {self.promise}: {'kept' if self.kept else 'MISSED'} · figure: {self.figure} · aim: {self.aim}"
+
+
+@dataclass
+class Room:
+    """Where a trial takes place: folders of its own, a model that does not stop by itself, and chance."""
+
+    folder: Path
+    endless: Path
+    chance: random.Random
+    homes: int = 0
+
+    def home(self) -> Path:
+        """A new home; its text is shown as it comes, so that it can be compared with what is stored."""
+        self.homes += 1
+        home = self.folder / f"trial-{self.homes}" / "home"
+        home.mkdir(mode=0o700, parents=True)
+        (home / "config.toml").write_text("[chat]\nmarkdown = false\n[generation]\nmax_tokens = 4000\n")
+        return home
+
+    def talker(self, home: Path) -> Terminal:
+        """A chat that is ready and whose answers do not end by themselves."""
+        opened = Terminal(home, "-q", "-m", str(self.endless))
+        opened.wait_ready("endless")
+        return opened
+
+    def long_file(self, home: Path) -> str:
+        """A file with a text that no cache holds yet; returns its name."""
+        words = [str(self.chance.randrange(10_000)) for _ in range(900)]
+        (home.parent / "long.txt").write_text(" ".join(words))
+        return "long.txt"
+
+
+# Promise 1: SIGKILL of the whole chat at random times
+
+
+@dataclass
+class Asked:
+    """A question, and where in the terminal's text its line was sent."""
+
+    question: str
+    start: int
+
+
+def try_kills(room: Room, count: int) -> Result:
+    """Kill chats while questions are asked one after the other."""
+    lost = unreadable = acknowledged = 0
+    home, known = room.home(), set[str]()
+    for number in range(count):
+        if number % 20 == 0:  # Some kills fall on a new history, most on one that has been through others.
+            home, known = room.home(), set()
+        known |= (answered := _ask_until_killed(room, home, number))
+        acknowledged += len(answered)
+        try:
+            lost += len(known - {question for question, *_ in turns(home)})
+        except HistoryError:
+            unreadable += 1
+    return Result(
+        1,
+        lost == unreadable == 0,
+        f"{count} kills, {acknowledged} questions acknowledged, {lost} lost, {unreadable} unreadable stores",
+        "0 lost, 0 unreadable stores",
+        {"kills": count, "acknowledged": acknowledged, "lost": lost, "unreadable": unreadable},
+    )
+
+
+def _ask_until_killed(room: Room, home: Path, number: int) -> set[str]:
+    """One chat that is killed at some moment; returns the questions that it showed any sign of answering."""
+    asked: list[Asked] = []
+    with terminal(home, *SHORT) as chat:
+        chat.until(lambda: chat.at_prompt, "no prompt")
+        end = time.monotonic() + room.chance.uniform(0, 2.5)
+        while time.monotonic() < end:
+            asked.append(Asked(f"question {number}-{len(asked)}", len(chat.raw)))
+            chat.press(asked[-1].question + "\r")
+            while time.monotonic() < end and not (PASTE_OFF in chat.raw[asked[-1].start :] and chat.at_prompt):
+                chat.pump(0.002)
+        chat.kill()
+        ends = [*(later.start for later in asked[1:]), len(chat.raw)]
+        return {one.question for one, end_ in zip(asked, ends, strict=True) if reply(chat.raw[one.start : end_])}
+
+
+def reply(text: str) -> str:
+    """What was shown in reply to a line: all after the terminal was made ready for an answer."""
+    _, _, taken = text.partition(PASTE_OFF)
+    return taken.partition(PASTE_ON)[2]
+
+
+# Promise 2: SIGKILL of the chat while an answer streams
+
+
+def try_streaming_kills(room: Room, count: int) -> Result:
+    """Kill chats in mid-answer and compare what was on the terminal with what is stored."""
+    missing, streaming, wrong = [0.0], 0, 0
+    for _ in range(count):
+        home = room.home()
+        with room.talker(home) as chat:
+            at = chat.begin("tell me more", characters=1)
+            chat.pump(room.chance.uniform(0, 2.5))
+            killed = time.monotonic()
+            chat.kill()
+            shown = _timed(chat, at)
+        [(_, answer, reason)] = turns(home)
+        streaming += bool(shown)
+        kept = safe_text(answer)
+        text = "".join(character for character, _ in shown)
+        wrong += reason != "interrupted" or text[: len(kept)] != kept[: len(text)]
+        if len(kept) < len(text):
+            missing.append(1000 * (killed - shown[len(kept)][1]))
+    return Result(
+        2,
+        max(missing) <= MOST_MISSING_MS and not wrong,
+        f"{streaming} of {count} kills in mid-answer, at most {max(missing):.0f} ms of text missing, "
+        f"{wrong} answers unlike what was shown",
+        f"at most {MOST_MISSING_MS:.0f} ms",
+        {"kills": count, "streaming": streaming, "most_missing_ms": round(max(missing), 1), "wrong": wrong},
+    )
+
+
+def _timed(chat: Terminal, at: int) -> list[tuple[str, float]]:
+    """Each character of the answer that was shown, with the time it was seen."""
+    characters, place = list[tuple[str, float]](), 0
+    # Waiting lines come before the first piece, and each ends with this.
+    at = max(at, chat.raw.rfind(CLEAR_LINE) + len(CLEAR_LINE))
+    for seen, text in chat.chunks:
+        fresh = text[max(at - place, 0) :]
+        characters += [(character, seen) for character in fresh if character != "\r"]
+        place += len(text)
+    return characters
+
+
+# Promise 11: Ctrl-C at random times
+
+
+def try_stops(room: Room, count: int) -> Result:
+    """Press Ctrl-C while a model loads, while it reads and while it answers; time how long the prompt takes."""
+    loads, reads = max(count // 5, 1), max(count * 2 // 5, 1)
+    times = {
+        "load": [_stop_load(room) for _ in range(loads)],
+        "prefill": list(_stop_answers(room, reads, reading=True)),
+        "decode": list(_stop_answers(room, max(count - loads - reads, 1), reading=False)),
+    }
+    every = [time for kind in times.values() for time in kind]
+    shares = {f"{kind}_p99_ms": round(_percentile(found, 0.99), 1) for kind, found in times.items()}
+    middle, most = statistics.median(every), _percentile(every, 0.99)
+    return Result(
+        11,
+        most <= MOST_STOP_MS,
+        f"{len(every)} stops, prompt back after p50 {middle:.0f} ms, p99 {most:.0f} ms "
+        f"({', '.join(f'{kind} {_percentile(found, 0.99):.0f}' for kind, found in times.items())})",
+        f"p99 at most {MOST_STOP_MS:.0f} ms",
+        {"stops": len(every), "p50_ms": round(middle, 1), "p99_ms": round(most, 1), **shares},
+    )
+
+
+def _stop_load(room: Room) -> float:
+    with terminal(room.home(), *SHORT) as chat:
+        chat.until(lambda: chat.at_prompt, "no prompt")
+        chat.enter("too early?")
+        chat.pump(room.chance.uniform(0, 0.3))
+        return _stop(chat)
+
+
+def _stop_answers(room: Room, count: int, *, reading: bool) -> Iterator[float]:
+    home = room.home()
+    with room.talker(home) as chat:
+        for _ in range(count):
+            chat.ask("/new")
+            if reading:
+                chat.ask(f"/file {room.long_file(home)}")
+                start = chat.enter("what is it about?")
+                chat.until(lambda start=start: PASTE_ON in chat.raw[start:], "it does not listen")  # type: ignore[misc]
+            else:
+                chat.begin("tell me more", characters=1)
+            chat.pump(room.chance.uniform(0, 0.5))
+            yield _stop(chat)
+
+
+def _stop(chat: Terminal) -> float:
+    """Press Ctrl-C; returns the milliseconds until the prompt is back."""
+    start = time.monotonic()
+    chat.press(CTRL_C)
+    while not chat.at_prompt:
+        chat.pump(0.001)
+        assert time.monotonic() < start + 30, f"no prompt; the screen:\n{chat.display}"
+    return 1000 * (time.monotonic() - start)
+
+
+def _percentile(values: list[float], share: float) -> float:
+    return sorted(values)[min(int(len(values) * share), len(values) - 1)]
+
+
+# Promise 14: the worker dies or hangs
+
+FAULTS = (signal.SIGKILL, signal.SIGSEGV, signal.SIGSTOP)
+MOMENTS = ("idle", "prefill", "decode")
+
+
+@dataclass
+class Deaths:
+    """What the deaths of workers have cost."""
+
+    alive: int = 0
+    unkept: int = 0
+    next_s: list[float] = field(default_factory=lambda: [0.0])
+    told_s: list[float] = field(default_factory=lambda: [0.0])
+
+
+def try_worker_deaths(room: Room, count: int) -> Result:
+    """Harm the worker at random points; then the chat must live, keep the part, and answer the next question."""
+    deaths = Deaths()
+    for number in range(count):
+        _harm_worker(room, FAULTS[number % 3], MOMENTS[number // 3 % 3], deaths)
+    slowest = max(deaths.next_s)
+    return Result(
+        14,
+        deaths.alive == count and not deaths.unkept and slowest <= MOST_NEXT_S,
+        f"chat alive {deaths.alive} of {count}, {deaths.unkept} partial answers not kept, told after at most "
+        f"{max(deaths.told_s):.1f} s, next answer after at most {slowest:.1f} s",
+        f"all alive, all kept, next answer in at most {MOST_NEXT_S:.0f} s",
+        {
+            "harmed": count, "alive": deaths.alive, "unkept": deaths.unkept,
+            "most_told_s": round(max(deaths.told_s), 2), "most_next_s": round(slowest, 2),
+        },
+    )  # fmt: skip
+
+
+def _harm_worker(room: Room, fault: int, moment: str, deaths: Deaths) -> None:
+    home = room.home()
+    with room.talker(home) as chat:
+        worker = chat.answering_worker()
+        start = _bring_to(chat, room, home, moment)
+        chat.pump(room.chance.uniform(0, 0.4))
+        shown = reply(chat.raw[start:]) if moment == "decode" else ""
+        os.kill(worker, fault)
+        harmed = time.monotonic()
+        if moment == "idle":
+            start = chat.enter("are you there?")
+        # A question asked of a worker that is dead already may be answered by the next one, without an end.
+        chat.until(lambda: chat.at_prompt or (moment == "idle" and len(reply(chat.raw[start:])) > 400), "it hangs")
+        deaths.told_s.append(time.monotonic() - harmed)
+        if not chat.at_prompt:
+            _stop(chat)
+        deaths.unkept += bool(shown) and not turns(home)[-1][1]
+        asked = time.monotonic()
+        chat.begin("and now?", characters=1)
+        deaths.next_s.append(time.monotonic() - asked)
+        deaths.alive += not chat.ended
+
+
+def _bring_to(chat: Terminal, room: Room, home: Path, moment: str) -> int:
+    """Bring a chat to the moment; returns the place of the text where it began."""
+    if moment == "idle":
+        return len(chat.raw)
+    if moment == "decode":
+        start = len(chat.raw)
+        chat.begin("tell me more", characters=1)
+        return start
+    chat.ask(f"/file {room.long_file(home)}")
+    start = chat.enter("what is it about?")
+    chat.until(lambda: PASTE_ON in chat.raw[start:], "it does not listen")
+    return start
+
+
+# Promise 17: every way of ending, in every state
+
+STATES = ("loading", "prompt", "typing", "reading", "answering")
+SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGTSTP")
+OTHER_WAYS = ("exception", "end of input", "hang-up")
+FAULTY = """
+import sys
+from shammah.cli import run
+from shammah.screen import repl, reports
+
+def fail(*_, **__):
+    raise ZeroDivisionError("made up")
+
+if sys.argv[1] == "answering":
+    repl.show_answer = lambda events, **rest: (next(events), next(events), fail())
+else:
+    reports.status = fail
+sys.exit(run(sys.argv[2:]))
+"""
+
+
+def try_endings(room: Room, count: int) -> Result:
+    """End chats in every way and state; `count` rounds."""
+    wrong: Counter[str] = Counter()
+    ended = 0
+    for _ in range(count):
+        for state in STATES:
+            for way in (*SIGNALS, *OTHER_WAYS):
+                ended += 1
+                if trouble := _end(room, state, way):
+                    wrong[f"{way} while {state}: {trouble}"] += 1
+    for what, times in wrong.items():
+        print(f"  {times} × {what}", file=sys.stderr)
+    return Result(
+        17,
+        not wrong,
+        f"{ended} endings, {wrong.total()} left the terminal changed or a worker running",
+        "0",
+        {"endings": ended, "wrong": wrong.total()},
+    )
+
+
+def _end(room: Room, state: str, way: str) -> str:
+    """End a chat so; returns what is wrong then."""
+    home = room.home()
+    with _in_state(room, home, state, faulty=way == "exception") as chat:
+        workers = chat.workers()
+        if way == "hang-up":
+            chat.hang_up()
+            chat.until(lambda: not chat.child.isalive(), "it goes on without a terminal")
+            return "" if gone(workers) else "a worker runs"
+        if way == "SIGTSTP" and (trouble := _suspended(chat)):
+            return trouble
+        _leave(chat, state, way)
+        chat.wait_end()
+        return ("" if left_as_it_was(chat) else "the terminal is changed") or ("" if gone(workers) else "a worker runs")
+
+
+def _in_state(room: Room, home: Path, state: str, *, faulty: bool) -> Terminal:
+    command = (sys.executable, "-c", FAULTY, state) if faulty else (sys.executable, "-m", "shammah")
+    endless = ("-m", str(room.endless)) if state in ("reading", "answering") else ()
+    chat = Terminal(home, "-q", *endless, command=command)
+    if state == "loading":
+        chat.until(lambda: chat.at_prompt, "no prompt")
+        return chat
+    chat.wait_ready("endless" if endless else "starter")
+    if faulty:
+        return chat
+    if state == "typing":
+        chat.press("half a thought")
+        chat.wait_for("half a thought")
+    elif endless:
+        _bring_to(chat, room, home, "prefill" if state == "reading" else "decode")
+    return chat
+
+
+def _suspended(chat: Terminal) -> str:
+    """Suspend a chat and let it go on; returns what is wrong."""
+    chat.press(CTRL_Z)
+    process = psutil.Process(chat.pid)
+    chat.until(lambda: process.status() == psutil.STATUS_STOPPED, "it does not stop")
+    if not left_as_it_was(chat):
+        return "the terminal is changed while it is suspended"
+    chat.signal(signal.SIGCONT)
+    chat.pump(0.3)
+    return ""
+
+
+def _leave(chat: Terminal, state: str, way: str) -> None:
+    if way == "exception":
+        chat.press("tell me more\r" if state == "answering" else "/status\r")
+    elif way in ("SIGTERM", "SIGHUP", "SIGQUIT"):
+        chat.signal(getattr(signal, way))
+    else:
+        if way == "SIGINT":
+            chat.signal(signal.SIGINT)
+            chat.pump(0.3)
+        if state in ("reading", "answering"):
+            if way != "SIGINT":
+                chat.press(CTRL_C)
+            chat.until(lambda: chat.at_prompt, "no prompt")
+        chat.press("\x15" + CTRL_D)
+
+
+# Promise 18: pastes
+
+HOSTILE = (
+    "one\ntwo\r\nthree\rfour\n",
+    "harmless\x1b[201~\rrm -rf /\r",
+    "\x1b[201~\r",
+    "\x1b[201~\r" * 50,
+    "\x1b[201~\x1b[200~\x1b[201~/exit\r",
+    "/exit\r",
+    "!touch pasted\r",
+    "a\0b\0\r",
+    "\x03\x04\x1a\x1c\r",
+    "\x1b\r\x1b\x1b\r",
+    "\x1b[A\r\x1bOM\x1b[13~",
+    "\x1b[200~\x1b[200~\r",
+    "\x1b]52;c;cm0gLXJmIH4=\x07\r",
+    "\r" * 5_000,
+    "0123456789 abcdef\n" * 57_000,
+    "0123456789 abcdef\n" * 57_000 + "\x1b[201~\r/exit\r",
+)
+PARTS = ("text ", "\r", "\n", "\x1b[201~", "\x1b[200~", "\x1b", "\0", "\x03", "\x04", "\x1a", "/exit\r", "ß漢🙂", "\x9b", "x" * 700)
+
+
+def try_pastes(room: Room, count: int) -> Result:
+    """Paste hostile texts and `count` made-up ones; none may be sent."""
+    made_up = ["".join(room.chance.choices(PARTS, k=room.chance.randint(1, 30))) for _ in range(count)]
+    home, sent = room.home(), 0
+    chat = _ready(home)
+    for text in (*HOSTILE, *made_up):
+        start = len(chat.raw)
+        chat.paste(text)
+        _quiet(chat)
+        if chat.ended or PASTE_OFF in chat.raw[start:]:
+            sent += 1
+            print(f"  sent: {text[:80]!r}", file=sys.stderr)
+            chat.close()
+            chat = _ready(home)
+        chat.press(CTRL_C)
+        chat.until(lambda: chat.line == "›", f"{text[:80]!r} cannot be cleared")
+    chat.close()
+    sent += len(turns(home)) + (home.parent / "pasted").exists()
+    tried = len(HOSTILE) + count
+    return Result(18, not sent, f"{tried} pastes up to 1 MB, {sent} sent", "0 sent", {"pastes": tried, "sent": sent})
+
+
+def _ready(home: Path) -> Terminal:
+    chat = Terminal(home, "-q")
+    chat.wait_ready()
+    return chat
+
+
+def _quiet(chat: Terminal) -> None:
+    """Wait until the program has nothing more to write."""
+    while True:
+        length = len(chat.raw)
+        chat.pump(0.4)
+        if len(chat.raw) == length or chat.ended:
+            return
+
+
+TRIALS: dict[int, tuple[Callable[[Room, int], Result], int]] = {
+    1: (try_kills, 1_000),
+    2: (try_streaming_kills, 500),
+    11: (try_stops, 200),
+    14: (try_worker_deaths, 100),
+    17: (try_endings, 3),
+    18: (try_pastes, 200),
+}
+"""Each promise with its trial and the count at full length."""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("promises", type=int, nargs="*", choices=[*TRIALS, []], default=[], help="all where none is named")
+    parser.add_argument("--count", type=int, help="how often, instead of the full length")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
+    chosen = parser.parse_args()
+    results = []
+    with tempfile.TemporaryDirectory(prefix="trial-chat-") as folder:
+        endless = endless_model(Path(folder) / "endless")
+        for promise in chosen.promises or TRIALS:
+            trial, count = TRIALS[promise]
+            room = Room(Path(folder) / str(promise), endless, random.Random(chosen.seed))
+            results.append(trial(room, chosen.count or count))
+            print(results[-1], flush=True)
+    if chosen.json:
+        figures = {str(result.promise): {"kept": result.kept, **result.figures} for result in results}
+        chosen.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    return 0 if all(result.kept for result in results) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

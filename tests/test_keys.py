@@ -1,0 +1,220 @@
+"""Keys at the prompt and during an answer, typed into a pipe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prompt_toolkit.application import create_app_session
+from prompt_toolkit.input import PipeInput, create_pipe_input
+from prompt_toolkit.key_binding import KeyPress
+from prompt_toolkit.keys import Keys
+from prompt_toolkit.output import DummyOutput
+
+from shammah.screen.completion import ChatCompleter
+from shammah.screen.paste import merge_pastes
+from shammah.screen.prompt import Prompt
+from shammah.screen.typeahead import Keyboard
+
+CTRL_C, CTRL_D = "\x03", "\x04"
+Typed = Callable[..., str]
+
+
+@pytest.fixture
+def keys() -> Iterator[PipeInput]:
+    with create_pipe_input() as pipe, create_app_session(input=pipe, output=DummyOutput()):
+        yield pipe
+
+
+@pytest.fixture
+def modes() -> list[str]:
+    """The modes that Shift-Tab went through."""
+    return []
+
+
+@pytest.fixture
+def prompt(keys: PipeInput, tmp_path: Path, modes: list[str]) -> Prompt:
+    def next_mode() -> str:
+        modes.append("next")
+        return "the next mode"
+
+    return Prompt(
+        keyboard=keys,
+        completer=ChatCompleter({"setting": lambda: ["local.size", "local.context"]}, lambda _key: ["auto", "starter"]),
+        history=tmp_path / "input_history",
+        bottom_line=lambda _width: "",
+        next_mode=next_mode,
+        color=False,
+        after_first_paint=lambda: None,
+    )
+
+
+@pytest.fixture
+def typed(keys: PipeInput, prompt: Prompt) -> Typed:
+    """What the prompt returns when these keys are typed."""
+
+    def read(text: str, *, default: str = "", vi: bool = False) -> str:
+        keys.send_text(text)
+        return prompt.read(default, vi=vi)
+
+    return read
+
+
+def pasted(text: str) -> str:
+    return f"\x1b[200~{text}\x1b[201~"
+
+
+def test_enter_sends(typed: Typed) -> None:
+    assert typed("a question\r") == "a question"
+
+
+@pytest.mark.parametrize("key", ["\n", "\x1b\r"], ids=["Ctrl-J", "Alt-Enter"])
+def test_a_new_line_is_begun_without_sending(typed: Typed, key: str) -> None:
+    assert typed(f"one{key}  two\r") == "one\n  two"
+
+
+def test_enter_sends_in_vi_mode_too(typed: Typed) -> None:
+    assert typed("one\ntwo\r", vi=True) == "one\ntwo"
+
+
+def test_ctrl_c_clears_the_line(typed: Typed) -> None:
+    assert typed(f"half a thought{CTRL_C}another\r") == "another"
+
+
+def test_ctrl_c_twice_on_an_empty_line_leaves(typed: Typed) -> None:
+    with pytest.raises(EOFError):
+        typed(CTRL_C + CTRL_C)
+
+
+def test_ctrl_c_once_on_an_empty_line_does_not_leave(typed: Typed) -> None:
+    assert typed(CTRL_C + "still here\r") == "still here"
+
+
+def test_ctrl_d_deletes_in_a_line_and_leaves_on_an_empty_one(typed: Typed) -> None:
+    assert typed(f"ab\x1b[D{CTRL_D}\r") == "a"
+    with pytest.raises(EOFError):
+        typed(CTRL_D)
+
+
+def test_shift_tab_changes_the_mode(typed: Typed, modes: list[str]) -> None:
+    assert typed("a\x1b[Zb\r") == "ab"
+    assert modes == ["next"]
+
+
+@pytest.mark.parametrize("text", ["a\rb", "a\r\nb", "a\nb"])
+def test_line_ends_of_a_paste_are_new_lines(typed: Typed, text: str) -> None:
+    assert typed(pasted(text) + "\r") == "a\nb"
+
+
+def test_control_bytes_of_a_paste_are_text(typed: Typed) -> None:
+    assert typed(pasted("a\x03b\x04c\x00d\te") + "\r") == "a\x03b\x04c\x00d\te"
+
+
+def test_an_edit_begins_with_the_text_it_is_given(typed: Typed) -> None:
+    assert typed("!\r", default="once more") == "once more!"
+
+
+def test_ctrl_r_finds_what_was_typed_before(typed: Typed) -> None:
+    typed("where do badgers sleep?\r")
+    typed("something else\r")
+
+    assert typed("\x12badg\r\r") == "where do badgers sleep?"
+
+
+def test_ctrl_c_ends_a_search_and_not_the_line(typed: Typed) -> None:
+    assert typed(f"kept\x12badg{CTRL_C}\r") == "kept"
+
+
+@pytest.mark.parametrize(
+    ("begun", "whole"),
+    [("/cont\t", "/context"), ("/set local.s\t", "/set local.size"), ("/set local.size st\t", "/set local.size starter")],
+)
+def test_tab_completes_commands_settings_and_values(typed: Typed, begun: str, whole: str) -> None:
+    assert typed(begun + "\r").rstrip() == whole
+
+
+def test_tab_completes_a_path(typed: Typed, tmp_path: Path) -> None:
+    (tmp_path / "badgers.txt").touch()
+    assert typed(f"what says @{tmp_path}/bad\t?\r") == f"what says @{tmp_path}/badgers.txt?"
+
+
+# During an answer
+
+
+@pytest.fixture
+def pauses() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def keyboard(keys: PipeInput, pauses: list[str]) -> Keyboard:
+    return Keyboard(keys, lambda: pauses.append("paused"))
+
+
+def test_what_is_typed_ahead_waits_unsent_in_the_next_prompt(
+    keys: PipeInput, keyboard: Keyboard, typed: Typed
+) -> None:
+    with keyboard.listening():
+        keys.send_text("one\rtwo\r")
+        assert not keyboard.stop_pressed()
+
+    assert typed("!\r") == "one\ntwo!"
+
+
+def test_ctrl_c_stops_and_is_no_key_for_the_next_prompt(keys: PipeInput, keyboard: Keyboard, typed: Typed) -> None:
+    with keyboard.listening():
+        keys.send_text("ahead" + CTRL_C)
+        assert keyboard.stop_pressed()
+        assert not keyboard.stop_pressed()
+
+    assert typed("\r") == "ahead"
+
+
+def test_ctrl_d_during_an_answer_leaves_nothing(keys: PipeInput, keyboard: Keyboard, typed: Typed) -> None:
+    with keyboard.listening():
+        keys.send_text(CTRL_D)
+        assert not keyboard.stop_pressed()
+
+    assert typed("still here\r") == "still here"
+
+
+def test_ctrl_z_pauses_during_an_answer(keys: PipeInput, keyboard: Keyboard, pauses: list[str]) -> None:
+    with keyboard.listening():
+        keys.send_text("\x1a")
+        keyboard.stop_pressed()
+
+    assert pauses == ["paused"]
+
+
+def test_a_paste_during_an_answer_stays_a_paste(keys: PipeInput, keyboard: Keyboard, typed: Typed) -> None:
+    with keyboard.listening():
+        keys.send_text(pasted("a\rb\x03c"))
+        assert not keyboard.stop_pressed()
+
+    assert typed("\r") == "a\nb\x03c"
+
+
+# Keys after a paste
+
+PRESSES = st.lists(
+    st.sampled_from([KeyPress("a"), KeyPress(Keys.ControlM, "\r"), KeyPress(Keys.ControlC), KeyPress(Keys.Up, "\x1b[A")])
+)
+
+
+@given(PRESSES, PRESSES)
+def test_what_follows_a_paste_at_once_belongs_to_it(before: list[KeyPress], after: list[KeyPress]) -> None:
+    paste = KeyPress(Keys.BracketedPaste, "text")
+    merged = merge_pastes([*before, paste, *after], in_paste=False)
+
+    assert merged[: len(before)] == before
+    assert {press.key for press in merged[len(before) :]} == {Keys.BracketedPaste}
+    assert "".join(press.data for press in merged) == "".join(press.data for press in [*before, paste, *after])
+
+
+@given(PRESSES)
+def test_what_comes_within_a_burst_belongs_to_the_paste_before(presses: list[KeyPress]) -> None:
+    assert all(press.key == Keys.BracketedPaste for press in merge_pastes(presses, in_paste=True))
+    assert merge_pastes(presses, in_paste=False) == presses
