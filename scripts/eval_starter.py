@@ -120,7 +120,8 @@ def report(results: Sequence[Result], folder: Path) -> str:
     return f"""# The starter model
 
 A network of Qwen2.5's architecture, trained from nothing by `scripts/train_starter.py` on the text in
-`scripts/starter_text/`, so that shammah answers before anything is downloaded. It knows shammah itself only, and says so.
+`scripts/starter_text/`, so that shammah answers before anything is downloaded. It knows shammah itself only, and says
+so.
 This page is written by `scripts/eval_starter.py --write`.
 
 | made with | |
@@ -131,8 +132,8 @@ This page is written by `scripts/eval_starter.py --write`.
 {table(results)}
 
 The questions in `tests/data/starter_heldout.jsonl` were written before the training, by another hand than the training
-text, and the training stream refuses them. An on-topic answer is right when it contains the command, setting or fact that
-any right answer must contain; a refusal when it says that it knows only shammah itself and names the way out.
+text, and the training stream refuses them. An on-topic answer is right when it contains the command, setting or fact
+that any right answer must contain; a refusal when it says that it knows only shammah itself and names the way out.
 """
 
 

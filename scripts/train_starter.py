@@ -137,7 +137,10 @@ def train(network: Network, stream: Conversations, answers: int, given: argparse
         if step % 50 == 49:
             recent = sum(losses[-50:]) / 50
             spent = time.monotonic() - started
-            print(f"step {step + 1} of {given.steps}  loss {recent:.3f}  choice {choice_loss:.3f}  {spent:.0f} s", flush=True)
+            print(
+                f"step {step + 1} of {given.steps}  loss {recent:.3f}  choice {choice_loss:.3f}  {spent:.0f} s",
+                flush=True,
+            )
     return losses
 
 

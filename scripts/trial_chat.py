@@ -11,7 +11,6 @@ Prints one line for each promise; exit status 1 where one was missed. POSIX only
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import random
 import signal
@@ -27,13 +26,23 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-import psutil  # noqa: E402
+import psutil
 
-from shammah.errors import HistoryError  # noqa: E402
-from shammah.screen.safe_text import safe_text  # noqa: E402
-from tests.endless import endless_model  # noqa: E402
-from tests.terminal import (  # noqa: E402
-    CTRL_C, CTRL_D, CTRL_Z, PASTE_OFF, PASTE_ON, Terminal, gone, left_as_it_was, terminal, turns,
+from shammah.errors import HistoryError
+from shammah.screen.safe_text import safe_text
+from scripts.promise import Reached, write
+from tests.endless import endless_model
+from tests.terminal import (
+    CTRL_C,
+    CTRL_D,
+    CTRL_Z,
+    PASTE_OFF,
+    PASTE_ON,
+    Terminal,
+    gone,
+    left_as_it_was,
+    terminal,
+    turns,
 )  # fmt: skip
 
 SHORT = ("-q", "--max-tokens", "12", "--temperature", "1")
@@ -444,7 +453,22 @@ HOSTILE = (
     "0123456789 abcdef\n" * 57_000,
     "0123456789 abcdef\n" * 57_000 + "\x1b[201~\r/exit\r",
 )
-PARTS = ("text ", "\r", "\n", "\x1b[201~", "\x1b[200~", "\x1b", "\0", "\x03", "\x04", "\x1a", "/exit\r", "ß漢🙂", "\x9b", "x" * 700)
+PARTS = (
+    "text ",
+    "\r",
+    "\n",
+    "\x1b[201~",
+    "\x1b[200~",
+    "\x1b",
+    "\0",
+    "\x03",
+    "\x04",
+    "\x1a",
+    "/exit\r",
+    "ß漢🙂",
+    "\x9b",
+    "x" * 700,
+)
 
 
 def try_pastes(room: Room, count: int) -> Result:
@@ -461,8 +485,7 @@ def try_pastes(room: Room, count: int) -> Result:
             print(f"  sent: {text[:80]!r}", file=sys.stderr)
             chat.close()
             chat = _ready(home)
-        chat.press(CTRL_C)
-        chat.until(lambda: chat.line == "›", f"{text[:80]!r} cannot be cleared")
+        _clear(chat)
     chat.close()
     sent += len(turns(home)) + (home.parent / "pasted").exists()
     tried = len(HOSTILE) + count
@@ -473,6 +496,11 @@ def _ready(home: Path) -> Terminal:
     chat = Terminal(home, "-q")
     chat.wait_ready()
     return chat
+
+
+def _clear(chat: Terminal) -> None:
+    chat.press(CTRL_C)
+    chat.until(lambda: chat.line == "›", "the line cannot be cleared")
 
 
 def _quiet(chat: Terminal) -> None:
@@ -497,7 +525,9 @@ TRIALS: dict[int, tuple[Callable[[Room, int], Result], int]] = {
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("promises", type=int, nargs="*", choices=[*TRIALS, []], default=[], help="all where none is named")
+    parser.add_argument(
+        "promises", type=int, nargs="*", choices=[*TRIALS, []], default=[], help="all where none is named"
+    )
     parser.add_argument("--count", type=int, help="how often, instead of the full length")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
@@ -510,9 +540,7 @@ def main() -> int:
             room = Room(Path(folder) / str(promise), endless, random.Random(chosen.seed))
             results.append(trial(room, chosen.count or count))
             print(results[-1], flush=True)
-    if chosen.json:
-        figures = {str(result.promise): {"kept": result.kept, **result.figures} for result in results}
-        chosen.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    write(chosen.json, [Reached(r.promise, r.figure, r.aim, r.kept) for r in results])
     return 0 if all(result.kept for result in results) else 1
 
 

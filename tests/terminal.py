@@ -54,7 +54,7 @@ class Terminal:
             command[0],
             [*command[1:], *arguments],
             dimensions=(rows, columns),
-            env=variables(home, **(environment or {})),  # type: ignore[arg-type]  # pexpect's stub wants os._Environ
+            env=variables(home, **(environment or {})),
             cwd=str(home.parent),
             encoding="utf-8",
             codec_errors="replace",
@@ -239,7 +239,6 @@ class Terminal:
             with contextlib.suppress(psutil.NoSuchProcess):
                 worker.kill()
         self.child.close(force=True)
-
 
     def __enter__(self) -> Terminal:
         return self

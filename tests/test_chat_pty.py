@@ -8,7 +8,6 @@ import shutil
 import signal
 import stat
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,7 +21,19 @@ import psutil
 from shammah.screen.commands import COMMANDS
 from tests.endless import endless_model
 from tests.terminal import (
-    COLOR, CTRL_C, CTRL_D, CTRL_J, CTRL_U, CTRL_Z, PASTE_OFF, PASTE_ON, Terminal, gone, left_as_it_was, terminal, turns,
+    COLOR,
+    CTRL_C,
+    CTRL_D,
+    CTRL_J,
+    CTRL_U,
+    CTRL_Z,
+    PASTE_OFF,
+    PASTE_ON,
+    Terminal,
+    gone,
+    left_as_it_was,
+    terminal,
+    turns,
 )  # fmt: skip
 
 SHORT = ("--max-tokens", "12", "--temperature", "1", "--seed", "1")
@@ -324,6 +335,7 @@ def test_a_killed_chat_is_gone_on_with_from_where_it_was(talker: Terminal, home:
 
     [(question, answer, reason)] = turns(home)
     assert (question, reason) == ("tell me more", "interrupted")
+    assert answer
     assert gone(workers)
     with terminal(home, *SHORT, "-c") as again:
         again.wait_ready()
@@ -400,7 +412,7 @@ def test_a_chat_starts_with_a_broken_configuration(home: Path) -> None:
         assert "line 2" in chat.raw
 
 
-def test_undo_takes_a_question_back_into_the_line(chat: Terminal, home: Path) -> None:
+def test_undo_takes_a_question_back_into_the_line(chat: Terminal) -> None:
     chat.ask("first question")
     chat.ask("second question")
     chat.ask("/undo")
@@ -419,7 +431,7 @@ def test_retry_asks_the_last_question_again(chat: Terminal, home: Path) -> None:
     assert "1 of 1 in context" in chat.ask("/context")
 
 
-def test_a_past_conversation_is_found_and_gone_on_with(chat: Terminal, home: Path) -> None:
+def test_a_past_conversation_is_found_and_gone_on_with(chat: Terminal) -> None:
     chat.ask("where do badgers sleep?")
     chat.ask("/new")
     assert "badgers" in chat.ask("/search badgers")

@@ -130,7 +130,11 @@ def test_ctrl_c_ends_a_search_and_not_the_line(typed: Typed) -> None:
 
 @pytest.mark.parametrize(
     ("begun", "whole"),
-    [("/cont\t", "/context"), ("/set local.s\t", "/set local.size"), ("/set local.size st\t", "/set local.size starter")],
+    [
+        ("/cont\t", "/context"),
+        ("/set local.s\t", "/set local.size"),
+        ("/set local.size st\t", "/set local.size starter"),
+    ],
 )
 def test_tab_completes_commands_settings_and_values(typed: Typed, begun: str, whole: str) -> None:
     assert typed(begun + "\r").rstrip() == whole
@@ -154,9 +158,7 @@ def keyboard(keys: PipeInput, pauses: list[str]) -> Keyboard:
     return Keyboard(keys, lambda: pauses.append("paused"))
 
 
-def test_what_is_typed_ahead_waits_unsent_in_the_next_prompt(
-    keys: PipeInput, keyboard: Keyboard, typed: Typed
-) -> None:
+def test_what_is_typed_ahead_waits_unsent_in_the_next_prompt(keys: PipeInput, keyboard: Keyboard, typed: Typed) -> None:
     with keyboard.listening():
         keys.send_text("one\rtwo\r")
         assert not keyboard.stop_pressed()
@@ -200,7 +202,9 @@ def test_a_paste_during_an_answer_stays_a_paste(keys: PipeInput, keyboard: Keybo
 # Keys after a paste
 
 PRESSES = st.lists(
-    st.sampled_from([KeyPress("a"), KeyPress(Keys.ControlM, "\r"), KeyPress(Keys.ControlC), KeyPress(Keys.Up, "\x1b[A")])
+    st.sampled_from(
+        [KeyPress("a"), KeyPress(Keys.ControlM, "\r"), KeyPress(Keys.ControlC), KeyPress(Keys.Up, "\x1b[A")]
+    )
 )
 
 

@@ -27,9 +27,11 @@ class Terminal:
 
     def restore(self) -> None:
         """Set the terminal as it was found."""
-        with contextlib.suppress(OSError, ValueError):
-            sys.stdout.write(LEAVE)
+        # A signal may come in the middle of a write: then the stream refuses a second one, and only the descriptor works.
+        with contextlib.suppress(OSError, ValueError, RuntimeError):
             sys.stdout.flush()
+        with contextlib.suppress(OSError, ValueError):
+            os.write(sys.stdout.fileno(), LEAVE.encode("ascii"))
         _set_attributes(self._descriptor, self._found)
 
     @contextlib.contextmanager
@@ -40,10 +42,12 @@ class Terminal:
         """
 
         def end(number: int, _frame: FrameType | None) -> None:
-            self.restore()
-            before_end()
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
+            try:
+                self.restore()
+                before_end()
+            finally:
+                signal.signal(number, signal.SIG_DFL)
+                os.kill(os.getpid(), number)
 
         def pause(_number: int, _frame: FrameType | None) -> None:
             self.pause()
