@@ -325,7 +325,7 @@ def _start(root: Path, *arguments: str, folder: Path | None = None) -> subproces
         env=offline,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
     )
 

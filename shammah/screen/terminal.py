@@ -27,7 +27,7 @@ class Terminal:
 
     def restore(self) -> None:
         """Set the terminal as it was found."""
-        # A signal may come in the middle of a write: then the stream refuses a second one, and only the descriptor works.
+        # A signal may come in the middle of a write: then the stream refuses another, and only the descriptor works.
         with contextlib.suppress(OSError, ValueError, RuntimeError):
             sys.stdout.flush()
         with contextlib.suppress(OSError, ValueError):
