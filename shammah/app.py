@@ -18,7 +18,7 @@ from shammah.session import Session
 from shammah.settings import Settings
 
 if TYPE_CHECKING:
-    from shammah.cli import Arguments
+    from shammah.commandline import Arguments
     from shammah.config import Value
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shammah.local.client import LocalEngine, ModelSpec, Ready
+from shammah.machine import memory_of
 from shammah.message import Finish, Message, Options, Piece
 
 ROUNDS = 3
@@ -58,8 +59,6 @@ def run_bench(
 
 
 def _round(spec: ModelSpec, environment: Mapping[str, str]) -> Round:
-    import psutil
-
     engine = LocalEngine("bench", spec, environment)
     try:
         engine.start()
@@ -71,7 +70,7 @@ def _round(spec: ModelSpec, environment: Mapping[str, str]) -> Round:
         second = [question, Message("assistant", said), Message("user", "And why?")]
         engine.warm(second[:2])
         _, again = _answer(engine, second, ANSWER_TOKENS)
-        memory = psutil.Process(engine.pid).memory_info()
+        memory = memory_of(engine.pid)
         return Round(
             load_s=engine.state.seconds,
             prompt_tokens=first.usage.prompt_tokens,
@@ -79,7 +78,7 @@ def _round(spec: ModelSpec, environment: Mapping[str, str]) -> Round:
             decode=max(first.timing.tokens_per_s, again.timing.tokens_per_s),
             first_turn_s=first.timing.first_token_s,
             second_turn_s=again.timing.first_token_s,
-            memory=getattr(memory, "peak_wset", memory.rss),
+            memory=memory or 0,
         )
     finally:
         engine.close()

@@ -1,10 +1,13 @@
-"""The parser of the command line, which tells wrong usage in our two lines."""
+"""What can be asked for on the command line, and the parser that tells wrong usage in our two lines."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import NoReturn
 
+from shammah import __version__
 from shammah.errors import UsageError
 
 
@@ -14,3 +17,89 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raise what is wrong."""
         raise UsageError(message[:1].upper() + message[1:], hint=f"{self.prog} --help shows what there is")
+
+
+@dataclass
+class Arguments(argparse.Namespace):
+    """What was asked for on the command line."""
+
+    question: list[str] = field(default_factory=list)
+    prompt: str | None = None
+    model: str | None = None
+    system: str | None = None
+    go_on: bool = False
+    resume: str | None = None
+    files: list[str] = field(default_factory=list)
+    local: bool = False
+    cloud: bool = False
+    max_tokens: int | None = None
+    temperature: float | None = None
+    top_k: int | None = None
+    greedy: bool = False
+    seed: int | None = None
+    json: bool = False
+    no_log: bool = False
+    quiet: bool = False
+    verbose: bool = False
+
+
+def parse(arguments: Sequence[str]) -> Arguments:
+    """The arguments of the chat and of one question.
+
+    Raises:
+        UsageError: they are not understood.
+    """
+    return parser().parse_args(arguments, Arguments())
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options, for reading and for --help."""
+    made = Parser(
+        prog="shammah",
+        description="A private chat in the terminal that runs language models on this machine.",
+        epilog="Also: shammah doctor · models · config · history · setup · bench, each with --help.",
+        allow_abbrev=False,
+    )
+    add = made.add_argument
+    add("question", nargs="*", help="answer this and leave; piped text is joined after it")
+    add("-p", "--prompt", metavar="QUESTION", help="the same, for questions that begin with a dash")
+    add("-m", "--model", metavar="NAME", help="answer with this model: starter, or the folder of one")
+    add("-s", "--system", metavar="TEXT", help="the system prompt")
+    add("-c", "--continue", dest="go_on", action="store_true", help="go on with the last conversation")
+    add("-r", "--resume", metavar="ID", help="go on with this conversation")
+    add(
+        "-f",
+        "--file",
+        dest="files",
+        metavar="PATH",
+        action="append",
+        default=[],
+        help="send a file along; again for more",
+    )
+    add("--local", action="store_true", help="answer on this machine only")
+    add("--cloud", action="store_true", help="ask Claude (not in this version yet)")
+    add("--max-tokens", type=_at_least_one, metavar="N", help="most tokens of the answer")
+    add("--temperature", type=_not_negative, metavar="T", help="0 always takes the likeliest word")
+    add("--top-k", type=_at_least_one, metavar="K", help="choose among the K likeliest words")
+    add("--greedy", action="store_true", help="the same as --temperature 0")
+    add("--seed", type=int, metavar="N", help="the same seed gives the same answer")
+    add("--json", action="store_true", help="print one JSON object")
+    add("-n", "--no-log", action="store_true", help="keep nothing of this in the history")
+    add("-q", "--quiet", action="store_true", help="print the answer only")
+    add("--verbose", action="store_true", help="tell what is done, and the whole trace of an error")
+    add("--version", action="version", version=f"shammah {__version__}")
+    return made
+
+
+def _at_least_one(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is less than 1")
+    return number
+
+
+def _not_negative(text: str) -> float:
+    number = float(text)
+    if not 0 <= number <= 10:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 10")
+    return number

@@ -21,10 +21,10 @@ FLOORS = (
     {"", "errors", "message", "paths"},
     # contracts; what goes over the pipe is one between the two processes
     {"engine", "config", "environment", "commandline", "local.protocol", "machine"},
+    # who answers: pure, knows nothing but words for what it is told
+    {"router"},
     # abilities
     {"local", "worker", "history", "attachments", "settings"},
-    # who answers
-    {"router"},
     # the turn, and how fast it goes
     {"session", "bench"},
     {"screen"},

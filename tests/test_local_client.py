@@ -270,7 +270,7 @@ def test_an_exhausted_memory_is_told_and_the_next_question_is_answered(make: Mak
     limit = process.memory_info().vms + 1_000_000
     process.rlimit(psutil.RLIMIT_AS, (limit, limit))
     with pytest.raises(EngineError) as told:
-        ask(engine, "hello " * 1500)
+        ask(engine, "hello " * 600)
     assert "memory" in str(told.value)
     assert told.value.hint
     with contextlib.suppress(EngineError):

@@ -28,7 +28,7 @@ from prompt_toolkit.key_binding.defaults import load_key_bindings
 from prompt_toolkit.keys import KEY_ALIASES
 
 from scripts import environment
-from shammah.cli import parse, parser
+from shammah.commandline import parse, parser
 from shammah.config import settings
 from shammah.screen.commands import COMMANDS
 from shammah.screen.keys import key_bindings

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from shammah.cli import parser
+from shammah.commandline import parser
 from shammah.config import settings
 from shammah.screen.commands import COMMANDS
 from shammah.subcommands import subcommands

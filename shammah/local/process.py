@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shammah.local.protocol import Reply, Request, decode, encode
+from shammah.machine import processor_seconds
 
 LOG_LIMIT = 1_000_000
 """Bytes: a larger log is begun anew."""
@@ -128,20 +129,10 @@ class Pulse:
         if silent < self._patience / 2:
             return False
         if self._used is None:
-            self._used = _processor_seconds(self._pid)
+            self._used = processor_seconds(self._pid)
         if silent < self._patience:
             return False
-        if _processor_seconds(self._pid) > self._used:
+        if processor_seconds(self._pid) > self._used:
             self.heard()  # Still at work.
             return False
         return True
-
-
-def _processor_seconds(pid: int) -> float:
-    import psutil  # Late: it is needed only when a worker has been silent for seconds.
-
-    try:
-        times = psutil.Process(pid).cpu_times()
-    except psutil.Error:
-        return 0.0
-    return float(times.user + times.system)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
-from shammah import __version__
+from shammah import __version__, machine
 from shammah.config import Config, settings, toml_text, value_of
 from shammah.history.export import to_json, to_markdown
 from shammah.history.search import search
@@ -79,18 +79,16 @@ def _where(engine: LocalEngine) -> str:
 
 def status(found: LocalModels, facts: Facts, config: Path, history: Path) -> Rows:
     """Model, state, memory and files."""
-    import psutil  # Late: it takes a tenth of the start.
-
     engine = found.answering(facts)
-    memory = psutil.virtual_memory()
     rows = [
         ("answers", f"{engine.model}: {choose(facts).why}"),
         ("state", _state_in_full(engine)),
-        ("memory", f"{memory.available / 1e9:.1f} of {memory.total / 1e9:.1f} GB are free"),
+        ("memory", str(machine.memory())),
     ]
     pid = engine.pid
-    if pid is not None and psutil.pid_exists(pid):
-        rows.append(("worker", f"process {pid}, {psutil.Process(pid).memory_info().rss / 1e6:.0f} MB"))
+    held = None if pid is None else machine.memory_of(pid)
+    if held is not None:
+        rows.append(("worker", f"process {pid}, {held / 1e6:.0f} MB"))
     return [*rows, ("mode", facts.mode), ("settings", str(config)), ("history", str(history))]
 
 
@@ -150,7 +148,7 @@ def doctor(folder: Path) -> Rows:
         ("shammah", __version__),
         ("python", f"{platform.python_version()} on {platform.system()} {platform.machine()}"),
         *((name, _version(name)) for name in PACKAGES),
-        ("memory", _memory()),
+        ("memory", str(machine.memory())),
         ("processors", _processors()),
         ("starter", "ready to load" if (STARTER / "model.onnx").is_file() else "missing: install shammah again"),
         ("hub", "not asked: this version downloads nothing"),
@@ -168,17 +166,9 @@ def _version(name: str) -> str:
         return f"missing: pip install {name}"
 
 
-def _memory() -> str:
-    import psutil
-
-    memory = psutil.virtual_memory()
-    return f"{memory.available / 1e9:.1f} of {memory.total / 1e9:.1f} GB free"
-
-
 def _processors() -> str:
-    import psutil
-
-    return f"{psutil.cpu_count(logical=False) or '?'} physical, {psutil.cpu_count()} logical"
+    physical, logical = machine.processors()
+    return f"{physical or '?'} physical, {logical or '?'} logical"
 
 
 def _folder(home: Home) -> str:

@@ -7,10 +7,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import psutil
-
 from shammah.errors import ModelError, ShammahError
 from shammah.local.protocol import Cut, Delta, Done, Failed, Generate, Load, Progress, Ready, Reply, Request, Warm
+from shammah.machine import usable_processors
 from shammah.message import Message
 from shammah.worker.conversation import fit
 from shammah.worker.generation import Decoder
@@ -37,7 +36,7 @@ class LoadedModel:
         self.defaults, self.stops = model_defaults(folder)
         self.text = Text(folder)
         self.template = ChatTemplate(folder, self.text)
-        self.decoder = Decoder(folder, request.context, request.threads or physical_processors())
+        self.decoder = Decoder(folder, request.context, request.threads or usable_processors())
 
 
 class Service:
@@ -164,10 +163,3 @@ class Service:
 def warm_prefix(template: ChatTemplate, messages: Sequence[Message]) -> list[int]:
     """The ids that every continuation of the conversation begins with."""
     return template.encode(messages, answer=False)
-
-
-def physical_processors() -> int:
-    """Physical processors that this process may use; a second thread on one core slows the model down."""
-    physical = psutil.cpu_count(logical=False) or psutil.cpu_count() or 1
-    allowed = len(psutil.Process().cpu_affinity()) if hasattr(psutil.Process, "cpu_affinity") else physical
-    return max(1, min(physical, allowed))
