@@ -92,8 +92,8 @@ class Room:
         return opened
 
     def long_file(self, home: Path) -> str:
-        """A file with a text that no cache holds yet; returns its name."""
-        words = [str(self.chance.randrange(10_000)) for _ in range(900)]
+        """A file with a text that no cache holds yet, nearly as long as the starter can read; returns its name."""
+        words = [str(self.chance.randrange(10_000)) for _ in range(120)]
         (home.parent / "long.txt").write_text(" ".join(words))
         return "long.txt"
 
@@ -163,9 +163,11 @@ def try_streaming_kills(room: Room, count: int) -> Result:
         home = room.home()
         with room.talker(home) as chat:
             at = chat.begin("tell me more", characters=1)
-            chat.pump(room.chance.uniform(0, 2.5))
+            chat.pump(room.chance.uniform(0, 1.2))
             killed = time.monotonic()
             chat.kill()
+            if PASTE_OFF in chat.raw[at:]:  # The context was full before the kill came.
+                continue
             shown = _timed(chat, at)
         [(_, answer, reason)] = turns(home)
         streaming += bool(shown)
@@ -239,7 +241,7 @@ def _stop_answers(room: Room, count: int, *, reading: bool) -> Iterator[float]:
                 chat.until(lambda start=start: PASTE_ON in chat.raw[start:], "it does not listen")  # type: ignore[misc]
             else:
                 chat.begin("tell me more", characters=1)
-            chat.pump(room.chance.uniform(0, 0.5))
+            chat.pump(room.chance.uniform(0, 0.15 if reading else 0.5))
             yield _stop(chat)
 
 

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from shammah.errors import ModelError
 from shammah.local.protocol import Cut, Delta, Done, Failed, Generate, Load, Progress, Ready, Reply, Stop, Warm
+from shammah.machine import usable_processors
 from shammah.message import Message, Options
 from shammah.worker import prefix
 from shammah.worker.__main__ import Inbox
@@ -27,7 +28,7 @@ from shammah.worker.conversation import fit
 from shammah.worker.generation import SLICE, Decoder
 from shammah.worker.prefix import TO_RUN, shared_prefix, slices
 from shammah.worker.sampling import Sampler, Sampling
-from shammah.worker.service import Service, physical_processors
+from shammah.worker.service import Service
 from shammah.worker.template import ChatTemplate
 from shammah.worker.text import Text
 from tests.fakes import LONG, user
@@ -86,13 +87,13 @@ def shared(one: Sequence[int], other: Sequence[int]) -> int:
 @pytest.fixture(scope="module")
 def decoder(starter: Path) -> Decoder:
     """A decoder that lives through all tests, whatever they left in its cache."""
-    return Decoder(starter, CONTEXT, physical_processors())
+    return Decoder(starter, CONTEXT, usable_processors())
 
 
 @pytest.fixture(scope="module")
 def fresh(starter: Path) -> Decoder:
     """A second one, which forgets before each use."""
-    return Decoder(starter, CONTEXT, physical_processors())
+    return Decoder(starter, CONTEXT, usable_processors())
 
 
 @pytest.fixture(scope="module")
@@ -581,7 +582,7 @@ def holding(name: str, content: bytes) -> Callable[[Path], None]:
 
 
 def half(name: str) -> Callable[[Path], None]:
-    return lambda folder: void(os.truncate(folder / name, (folder / name).stat().st_size // 2))
+    return lambda folder: os.truncate(folder / name, (folder / name).stat().st_size // 2)
 
 
 def void(_: object) -> None:
