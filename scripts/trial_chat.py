@@ -548,7 +548,7 @@ def main() -> int:
         for promise in chosen.promises or TRIALS:
             trial, count = TRIALS[promise]
             room = Room(Path(folder) / str(promise), endless, random.Random(chosen.seed))
-            results.append(trial(room, chosen.count or count))
+            results.append(trial(room, min(chosen.count or count, count)))
             print(results[-1], flush=True)
     write(chosen.json, [Reached(r.promise, r.figure, r.aim, r.kept) for r in results])
     return 0 if all(result.kept for result in results) else 1

@@ -55,24 +55,26 @@ class Session:
         Raises:
             EngineError: nothing could be answered at all; the question is kept.
         """
-        route = choose(facts)
-        engine = self._engines[route.engine]
-        memory = _Memory(self._store, self.conversation.id, question, Origin(route.engine, engine.model, route.why))
+        memory = _Memory(self._store, self.conversation.id, question)
         yield from memory.notices()
-        tally = Tally()
+        self.receipt, tally = None, Tally()
         finish: Finish | None = None
         try:
-            for event in engine.reply(self.messages(question), options):
-                tally.see(event)
-                memory.see(event)
-                match event:
-                    case Trimmed():
-                        self.left_out += event.turns
-                    case Finish():
+            route = choose(facts)
+            engine = self._engines[route.engine]
+            self.receipt = Receipt(route, engine.model, tally.finish("interrupted"))
+            memory.answered_by(Origin(route.engine, engine.model, route.why))
+            with contextlib.closing(engine.reply(self.messages(question), options)) as events:
+                for event in events:
+                    tally.see(event)
+                    memory.see(event)
+                    if isinstance(event, Finish):
                         finish = event
                         break
-                yield event
-                yield from memory.notices()
+                    if isinstance(event, Trimmed):
+                        self.left_out += event.turns
+                    yield event
+                    yield from memory.notices()
         except EngineError as error:
             finish = tally.finish("failed", str(error), error.hint)
             raise
@@ -81,7 +83,8 @@ class Session:
             finish = finish or tally.finish("interrupted")
             memory.finish(finish)
             self.exchanges.append(Exchange(question, memory.answer, memory.turn))
-            self.receipt = Receipt(route, engine.model, finish)
+            if self.receipt:
+                self.receipt = replace(self.receipt, finish=finish)
         yield from memory.notices()
         yield finish
 
@@ -124,16 +127,22 @@ class Session:
 class _Memory:
     """Keeps one turn: at once the question, the answer as it grows. What the disk refuses becomes a notice, once."""
 
-    def __init__(self, store: Store, conversation: str, question: str, origin: Origin) -> None:
+    def __init__(self, store: Store, conversation: str, question: str) -> None:
         self._pieces: list[str] = []
         self._notices: list[Notice] = []
-        self._origin = origin
+        self._store = store
+        self._origin = Origin()
         self._writer: AnswerWriter | None = None
         self.turn: int | None = None
         with self._told():
             self.turn = store.begin_turn(conversation, question).id
-            store.choose(self.turn, origin)
             self._writer = AnswerWriter(store, self.turn)
+
+    def answered_by(self, origin: Origin) -> None:
+        self._origin = origin
+        if self.turn is not None:
+            with self._told():
+                self._store.choose(self.turn, origin)
 
     @property
     def answer(self) -> str:
