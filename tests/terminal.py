@@ -30,7 +30,7 @@ def variables(home: Path, **more: str) -> dict[str, str]:
     """An environment of nothing but what the program needs, with its own home."""
     kept = {name: os.environ[name] for name in ("PATH", "TMPDIR", "LD_LIBRARY_PATH") if name in os.environ}
     own = {"HOME": str(home.parent), "SHAMMAH_HOME": str(home), "TERM": "xterm-256color", "LANG": "C.UTF-8"}
-    return {**kept, **own, "PYTHONPATH": str(ROOT), **more}
+    return {**kept, **own, "PYTHONPATH": str(ROOT), "PYTHONFAULTHANDLER": "1", **more}
 
 
 class Terminal:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable
 
 from prompt_toolkit.input import Input, create_input
 from prompt_toolkit.key_binding import KeyPress
@@ -29,22 +27,25 @@ def merge_pastes(presses: list[KeyPress], in_paste: bool) -> list[KeyPress]:
     return merged
 
 
-def create_keyboard(clock: Callable[[], float] = time.monotonic) -> Input:
+def create_keyboard() -> Input:
     """The terminal's input for prompt_toolkit."""
     if os.name == "nt":
         return create_input()  # The console reader of Windows tells pastes by itself.
 
+    import select
     import sys
 
     from prompt_toolkit.input.vt100 import Vt100Input
 
     class Keyboard(Vt100Input):
-        _pasted = -BURST
-
         def read_keys(self) -> list[KeyPress]:
-            presses = merge_pastes(super().read_keys(), clock() - self._pasted < BURST)
-            if any(press.key == Keys.BracketedPaste for press in presses):
-                self._pasted = clock()
+            presses = merge_pastes(super().read_keys(), False)
+            # Read on here and at once: painting a long paste takes longer than a burst may pause.
+            while presses and presses[-1].key == Keys.BracketedPaste and not self.closed and self._goes_on():
+                presses += merge_pastes(super().read_keys(), True)
             return presses
+
+        def _goes_on(self) -> bool:
+            return bool(select.select([self.fileno()], [], [], BURST)[0])
 
     return Keyboard(sys.stdin)
