@@ -52,7 +52,7 @@ def chat(given: Arguments, environment: Environment) -> int:
             models=parts.models,
             store=parts.store,
             out=Output(sys.stdout, color),
-            keyboard=Keyboard(keys, terminal.pause),
+            keyboard=Keyboard(keys, terminal.pause, terminal.take_interrupt),
         )
         prompt = Prompt(
             keyboard=keys,

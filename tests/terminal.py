@@ -30,7 +30,7 @@ def variables(home: Path, **more: str) -> dict[str, str]:
     """An environment of nothing but what the program needs, with its own home."""
     kept = {name: os.environ[name] for name in ("PATH", "TMPDIR", "LD_LIBRARY_PATH") if name in os.environ}
     own = {"HOME": str(home.parent), "SHAMMAH_HOME": str(home), "TERM": "xterm-256color", "LANG": "C.UTF-8"}
-    return {**kept, **own, "PYTHONPATH": str(ROOT), "PYTHONFAULTHANDLER": "1", **more}
+    return {**kept, **own, "PYTHONPATH": str(ROOT), **more}
 
 
 class Terminal:
@@ -171,7 +171,8 @@ class Terminal:
         """Wait until the condition holds."""
         end = time.monotonic() + seconds
         while not condition():
-            assert time.monotonic() < end, f"{trouble}; the screen:\n{self.display}"
+            alive = "runs" if self.child.isalive() else "has ended"
+            assert time.monotonic() < end, f"{trouble}; the program {alive}; the screen:\n{self.display}"
             self.pump(0.01)
 
     def wait_for(self, text: str, seconds: float = PATIENCE) -> None:

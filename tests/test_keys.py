@@ -155,7 +155,7 @@ def pauses() -> list[str]:
 
 @pytest.fixture
 def keyboard(keys: PipeInput, pauses: list[str]) -> Keyboard:
-    return Keyboard(keys, lambda: pauses.append("paused"))
+    return Keyboard(keys, lambda: pauses.append("paused"), lambda: False)
 
 
 def test_what_is_typed_ahead_waits_unsent_in_the_next_prompt(keys: PipeInput, keyboard: Keyboard, typed: Typed) -> None:

@@ -58,6 +58,7 @@ class Chat:
                 step = self._carry_out(step)
                 continue
             edit = step or Edit()
+            self._keyboard.take_interrupt()  # One that came too late for the answer is not meant for the next.
             try:
                 line = prompt.read(edit.text, vi=self.config.chat.editing_mode == "vi", in_editor=edit.in_editor)
             except EOFError:

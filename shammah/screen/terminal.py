@@ -24,6 +24,7 @@ class Terminal:
     def __init__(self) -> None:
         self._descriptor = sys.stdin.fileno()
         self._found = _attributes(self._descriptor)
+        self._interrupted = False
 
     def restore(self) -> None:
         """Set the terminal as it was found."""
@@ -58,10 +59,21 @@ class Terminal:
                 signal.signal(getattr(signal, name), end)
         if os.name != "nt":
             signal.signal(signal.SIGTSTP, pause)
+
+        def interrupt(_number: int, _frame: FrameType | None) -> None:
+            self._interrupted = True
+
+        # A Ctrl-C between the prompt and the answer finds the terminal as it was, and comes as a signal.
+        signal.signal(signal.SIGINT, interrupt)
         try:
             yield
         finally:
             self.restore()
+
+    def take_interrupt(self) -> bool:
+        """Whether SIGINT came since the last call."""
+        interrupted, self._interrupted = self._interrupted, False
+        return interrupted
 
     def pause(self) -> None:
         """Stop the process as Ctrl-Z does, with the terminal restored meanwhile; returns when it goes on."""

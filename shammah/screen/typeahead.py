@@ -20,9 +20,11 @@ _ENTER = {Keys.ControlM, Keys.ControlJ}
 class Keyboard:
     """Reads keys without waiting for them; use inside `listening()`."""
 
-    def __init__(self, keys: Input, pause: Callable[[], None]) -> None:
+    def __init__(self, keys: Input, pause: Callable[[], None], take_interrupt: Callable[[], bool]) -> None:
+        """`pause` stops the process as Ctrl-Z does; `take_interrupt` tells whether SIGINT came meanwhile."""
         self._input = keys
         self._pause = pause
+        self.take_interrupt = take_interrupt
         self._waiting: list[KeyPress] = []
 
     @contextlib.contextmanager
@@ -39,7 +41,7 @@ class Keyboard:
 
     def stop_pressed(self) -> bool:
         """Whether Ctrl-C was pressed since the last call."""
-        stop = False
+        stop = self.take_interrupt()
         for press in self._input.read_keys():
             if press.key in _STOP:
                 stop = True
