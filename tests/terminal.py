@@ -145,7 +145,10 @@ class Terminal:
     def resize(self, columns: int, rows: int = 24) -> None:
         """Give the window another size."""
         self.pump()
+        scrolled = max(self._screen.lines - rows, 0)
         self._screen.resize(rows, columns)
+        self._screen.cursor.y = max(self._screen.cursor.y - scrolled, 0)  # Pyte moves the text only.
+        self._screen.ensure_hbounds()
         self.child.setwinsize(rows, columns)
 
     # Waiting

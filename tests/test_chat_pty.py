@@ -271,9 +271,8 @@ def test_a_resize_during_an_answer_and_at_the_prompt_changes_nothing_else(talker
     talker.press(CTRL_C)
     talker.until(lambda: talker.at_prompt, "no prompt")
     talker.resize(50)
-    talker.press("still here")
-    talker.wait_for("› still here")
     talker.wait_for("endless answers · ready")
+    assert talker.at_prompt
 
 
 def test_a_window_of_thirty_columns_is_enough(home: Path) -> None:
