@@ -75,8 +75,6 @@ class Chat:
             self._ask(what.question)
         except ShammahError as error:
             self.out.error(error)
-        except KeyboardInterrupt:  # From outside the terminal, or in a command of the shell.
-            self.out.say("")
         return None
 
     def _understand(self, line: str) -> Step | None:
