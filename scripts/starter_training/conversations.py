@@ -105,13 +105,17 @@ class Conversations:
         self._numbers = {answer: number for number, answer in enumerate(all_answers(facts))}
         self._leaning = [fact for fact in facts.values() if fact.follow_ups]
 
+    def reseed(self, seed: int) -> None:
+        """Begin another stream."""
+        self._rng.seed(seed)
+
     def draw(self, beginnings: float) -> Sample:
         """The next conversation; a share of `beginnings` breaks off where the answer has shown which one it is.
 
         Finding the right answer is harder than writing it out, and needs many more questions.
         """
         if self._rng.random() < beginnings:
-            turns = [self._single()] if self._rng.random() < 0.75 else self._with_follow_up()
+            turns = [self._single()] if self._rng.random() < 0.7 else self._with_follow_up()
             return self.encode(turns, last_answer=BEGINNING)
         kind = self._rng.random()
         if kind < 0.45:
