@@ -49,7 +49,7 @@ from torch.nn import functional as F
 ROOT = Path(__file__).resolve().parent.parent
 HELD_OUT = ROOT / "tests" / "data" / "starter_heldout.jsonl"
 BITS, EMBEDDING_BITS = 4, 8
-BEGINNINGS = (0.9, 0.9, 0.75, 0.5)
+BEGINNINGS = (0.95, 0.92, 0.9, 0.85)
 """Share of conversations that break off after the first words of the answer, in each quarter of the training."""
 FLAT, ROUNDED = 0.55, 0.8
 """Shares of the steps after which the rate begins to fall, and after which the weights are rounded as stored."""
@@ -67,6 +67,7 @@ def main() -> None:
     network = Network(shape)
     print(f"{len(facts)} facts, {sum(p.numel() for p in network.parameters()) / 1e6:.1f} M parameters", flush=True)
     started = time.monotonic()
+    resumed_at = steps_done(given.checkpoint)
     losses = train(network, stream, len(all_answers(facts)), given)
     write(network.eval(), given.out, BITS, EMBEDDING_BITS, [IM_END, END_OF_TEXT], END_OF_TEXT)
     write_tokenizer(tokenizer, given.out)
@@ -75,6 +76,7 @@ def main() -> None:
         "phrasings": sum(len(fact.patterns) for fact in facts.values()),
         "parameters": sum(p.numel() for p in network.parameters()),
         "steps": given.steps,
+        "resumed_at_step": resumed_at,
         "seed": given.seed,
         "minutes": round((time.monotonic() - started) / 60, 1),
         "final_loss": round(sum(losses[-50:]) / len(losses[-50:]), 4),
@@ -87,7 +89,7 @@ def main() -> None:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=ROOT / "shammah" / "starter" / "model")
-    parser.add_argument("--steps", type=int, default=9000)
+    parser.add_argument("--steps", type=int, default=7000)
     parser.add_argument("--tokens", type=int, default=4096, help="tokens in one step")
     parser.add_argument("--rate", type=float, default=0.01, help="peak learning rate of Muon")
     parser.add_argument("--threads", type=int, default=2)
@@ -128,8 +130,9 @@ def train(network: Network, stream: Conversations, answers: int, given: argparse
     started = time.monotonic()
     parts = [batch(stream, given.tokens, given.seed, beginnings) for beginnings in BEGINNINGS]
     learners = [network, chooser, *optimisers]
-    done = read_checkpoint(given.checkpoint, learners)
+    done = steps_done(given.checkpoint)
     if done:
+        read_checkpoint(given.checkpoint, learners)
         stream.reseed(given.seed + done)
     rounded = False
     for step in range(done, given.steps):
@@ -159,14 +162,15 @@ def train(network: Network, stream: Conversations, answers: int, given: argparse
     return losses
 
 
-def read_checkpoint(path: Path | None, learners: list[Any]) -> int:
-    """Put the learners into the state that was saved; the number of steps they had done."""
-    if path is None or not path.exists():
-        return 0
-    saved = torch.load(path)
-    for learner, state in zip(learners, saved["states"], strict=True):
+def steps_done(path: Path | None) -> int:
+    """How many steps a checkpoint has behind it; 0 where there is none."""
+    return int(torch.load(path)["steps"]) if path and path.exists() else 0
+
+
+def read_checkpoint(path: Path, learners: list[Any]) -> None:
+    """Put the learners into the state that was saved."""
+    for learner, state in zip(learners, torch.load(path)["states"], strict=True):
         learner.load_state_dict(state)
-    return int(saved["steps"])
 
 
 def write_checkpoint(path: Path, learners: list[Any], steps: int) -> None:

@@ -5,14 +5,18 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from shammah.attachments import read_file, with_files
-from shammah.environment import Environment, worker_environment
+from shammah.config import Local
+from shammah.environment import Environment, loader_environment, worker_environment
 from shammah.history.opening import memory_store, open_store
 from shammah.history.store import Conversation, Store
-from shammah.local.models import LocalModels
+from shammah.models import automatic
+from shammah.models.bootstrap import Plan
+from shammah.models.engines import LocalModels
+from shammah.models.wanted import settings_for
 from shammah.paths import Home
 from shammah.session import Session
 from shammah.settings import Settings
@@ -62,6 +66,7 @@ def chat(given: Arguments, environment: Environment) -> int:
             next_mode=talk.next_mode,
             color=color,
             after_first_paint=parts.models.start,
+            while_resting=talk.read_ahead,
         )
         redraw.call = prompt.redraw
         with terminal.guarded(parts.models.close, prompt.repaint):
@@ -79,7 +84,7 @@ def answer_once(given: Arguments, environment: Environment, question: str) -> in
     files = [read_file(name) for name in given.files]
     with _parts(given, environment, lambda: None) as parts:
         config = parts.settings.current()
-        parts.models.want(config.local)
+        parts.models.want(config.local, forbidden="Run shammah models pull NAME to fetch it")
         if earlier := _earlier(parts, given):
             parts.session.resume(earlier)
         parts.models.start_best()
@@ -96,10 +101,10 @@ def overrides(given: Arguments) -> dict[str, Value]:
         "generation.top_k": given.top_k,
         "generation.seed": given.seed,
         "chat.system": given.system,
-        "local.repo": None if given.model is None else "" if given.model == "starter" else given.model,
         "routing.mode": "local" if given.local else None,
     }
-    return {key: value for key, value in wanted.items() if value is not None}
+    model: dict[str, str] = settings_for(given.model) if given.model else {}
+    return {key: value for key, value in {**wanted, **model}.items() if value is not None}
 
 
 @contextlib.contextmanager
@@ -107,13 +112,30 @@ def _parts(given: Arguments, environment: Environment, on_change: Callable[[], N
     home = Home(environment.home)
     settings = Settings(home.config, overrides(given))
     config = settings.current()
-    models = LocalModels(worker_environment(), home.logs / "worker.log", on_change)
-    models.want(replace(config.local, repo=""))  # A folder that is gone must not keep the chat from starting.
+    models = LocalModels(_plan(home, environment, config.routing.reserve_ram_gb), on_change)
+    # Without the larger model yet: a folder that is gone must not keep the chat from starting.
+    models.want(Local(config.local.enabled, "starter", threads=config.local.threads, context=config.local.context))
     with memory_store() if given.no_log else open_store(home.history) as store:
         try:
             yield Parts(settings, store, models, Session(models, store, config.chat.system))
         finally:
             models.close()
+
+
+def _plan(home: Home, environment: Environment, reserve_gb: float) -> Plan:
+    """How a larger model is brought to ready on this machine."""
+    return Plan(
+        models=home.models,
+        endpoint=environment.hf_endpoint,
+        forbidden="HF_HUB_OFFLINE is set; unset it to let models be fetched" if environment.hf_offline else "",
+        worker_environment=worker_environment(),
+        loader_environment=loader_environment(),
+        logs=home.logs,
+        choose=lambda wanted, context, may_fetch: automatic.take(
+            wanted, home.models, context, reserve_gb, may_fetch=may_fetch
+        ),
+        check_memory=lambda name, folder, context: automatic.check_memory(name, folder, context, reserve_gb),
+    )
 
 
 def _earlier(parts: Parts, given: Arguments) -> Conversation | None:

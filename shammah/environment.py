@@ -70,6 +70,19 @@ def read(environ: Mapping[str, str] | None = None) -> Environment:
     )
 
 
+LOADER = {**WORKER, "HF_HUB_OFFLINE": "0"}
+"""What the loader is started with; that it may not use the network is told in its request."""
+FOR_THE_LOADER = re.compile(r"HF_TOKEN|(HTTPS?|ALL|NO)_PROXY", re.IGNORECASE)
+"""Secrets that are needed to fetch a model, and go to no other process."""
+
+
+def loader_environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The variables for the loader: as for the worker, with the hub's token and the proxies."""
+    given = os.environ if environ is None else environ
+    needed = {name: value for name, value in given.items() if FOR_THE_LOADER.fullmatch(name)}
+    return {**worker_environment(given), **LOADER, **needed}
+
+
 def worker_environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:
     """The variables for the model worker: this process's without its secrets, with telemetry off."""
     given = os.environ if environ is None else environ

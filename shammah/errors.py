@@ -4,6 +4,7 @@ ShammahError
 ├── UsageError        the command line or a slash command is not understood
 ├── ConfigError       a setting, or the file it stands in
 ├── HistoryError      the database of conversations
+├── HubError          the hub, or what it sent, cannot be used
 ├── EngineError       an engine could not answer
 │   ├── ModelError    the model's files cannot be used
 │   └── WorkerError   the model worker died, hung or ran out of memory
@@ -31,6 +32,14 @@ class ConfigError(ShammahError):
 
 class HistoryError(ShammahError):
     """The database of conversations cannot be opened, read or written."""
+
+
+class HubError(ShammahError):
+    """A model cannot be fetched; `retryable` tells whether the same try may work later."""
+
+    def __init__(self, message: str, *, hint: str, retryable: bool = False) -> None:
+        super().__init__(message, hint=hint)
+        self.retryable = retryable
 
 
 class EngineError(ShammahError):

@@ -11,8 +11,8 @@ from types import FrameType
 
 from shammah.config import Config
 from shammah.errors import EngineError
-from shammah.local.models import LocalModels
 from shammah.message import Event, Finish, Notice, Options, Piece, Trimmed
+from shammah.models.engines import LocalModels
 from shammah.screen.answer import left_out
 from shammah.screen.printer import Printer, markdown_printer, never_failing, notice, plain_printer
 from shammah.session import Receipt, Session

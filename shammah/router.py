@@ -8,7 +8,7 @@ from typing import Literal
 from shammah.errors import EngineError
 
 Mode = Literal["auto", "local", "cloud", "ask"]
-ModelState = Literal["none", "loading", "restarting", "ready", "failed"]
+ModelState = Literal["none", "fetching", "loading", "restarting", "ready", "failed"]
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Facts:
 
     `enabled` is `local.enabled`: whether models may run on this machine at all. `patient` means that a later answer
     from the better model is worth more than one now. `local` is the state of the larger model on this machine, "none"
-    where there is none; `local_name` its name and `cause` why it failed.
+    where there is none; `local_name` its name and `stage` why it failed, or how far it is on its way.
     """
 
     mode: Mode = "auto"
@@ -25,7 +25,7 @@ class Facts:
     patient: bool = False
     local: ModelState = "none"
     local_name: str = ""
-    cause: str = ""
+    stage: str = ""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,9 @@ def choose(facts: Facts) -> Route:
             return Route("local", f"local, because {facts.local_name} is chosen for this question")
         case "loading":
             return Route("starter", f"starter, because {facts.local_name} is still loading")
+        case "fetching":
+            return Route("starter", f"starter, because {facts.local_name or 'a larger model'} is still {facts.stage}")
         case "failed":
-            return Route("starter", f"starter, because {facts.local_name} failed: {facts.cause}")
+            return Route("starter", f"starter, because {facts.local_name or 'a larger model'} failed: {facts.stage}")
         case _:
             return Route("starter", "starter, because no larger model is chosen on this machine")

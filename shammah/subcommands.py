@@ -71,9 +71,9 @@ def _leaf(
 
 def _models(groups: Groups) -> None:
     _leaf(groups, "list", "the models and what they need", _models_list)
-    for name, text in (("pull", "fetch and prepare a model"), ("remove", "delete a model")):
-        _leaf(groups, name, f"{text} (not in this version yet)", _not_yet_models, "NAME")
-    _leaf(groups, "use", "answer with this model: starter, or the folder of one", _models_use, "NAME")
+    _leaf(groups, "pull", "fetch and prepare a model: a size, or OWNER/NAME on the hub", _models_pull, "NAME")
+    _leaf(groups, "use", "answer with this model: a size, auto, starter, OWNER/NAME, or a folder", _models_use, "NAME")
+    _leaf(groups, "remove", "delete a model from this disk", _models_remove, "NAME")
 
 
 def _config(groups: Groups) -> None:
@@ -104,26 +104,37 @@ def _doctor(_given: argparse.Namespace, environment: Environment) -> None:
 def _models_list(_given: argparse.Namespace, environment: Environment) -> None:
     from shammah.config import load
 
-    repo = load(Home(environment.home).config).local.repo
-    rows = [("starter", "inside the package, nothing to download, knows shammah itself only")]
-    if repo:
-        rows.append((repo, "local.repo, answers when it is loaded"))
-    _print_rows([*rows, ("a folder", "shammah models use PATH; downloads are not part of this version yet")])
+    config, home = load(Home(environment.home).config), Home(environment.home)
+    _print_rows(reports.catalogue(home.models, config))
 
 
-def _not_yet_models(_given: argparse.Namespace, _environment: Environment) -> None:
-    raise NotYetError(
-        "Downloading and deleting models is not part of this version yet",
-        hint="shammah models use PATH takes a prepared model in a folder",
-    )
+def _models_pull(given: argparse.Namespace, environment: Environment) -> None:
+    from shammah.config import load
+    from shammah.pull import pull
+
+    config = load(Home(environment.home).config)
+    pull(given.name, config.local, environment)
+
+
+def _models_remove(given: argparse.Namespace, environment: Environment) -> None:
+    from shammah.config import load
+    from shammah.models.store import remove
+    from shammah.models.wanted import Source, named
+
+    home = Home(environment.home)
+    found = named(given.name, variant=load(home.config).local.variant)
+    if not isinstance(found, Source):
+        raise UsageError(f"{given.name} is a folder of your own", hint="Delete it yourself")
+    freed = remove(home.models, found.repo)
+    _print(f"{found.name} is deleted; {freed / 1e6:,.0f} MB are free again.")
 
 
 def _models_use(given: argparse.Namespace, environment: Environment) -> None:
     from shammah.config import set_value
-    from shammah.local.models import folder_of
+    from shammah.models.wanted import settings_for
 
-    folder = folder_of(given.name)
-    set_value(Home(environment.home).config, "local.repo", str(folder or ""))
+    for key, value in settings_for(given.name).items():
+        set_value(Home(environment.home).config, key, value)
     _print(f"{given.name} answers from now on; a running chat changes at its next question.")
 
 
@@ -174,11 +185,10 @@ def _history_show(given: argparse.Namespace, environment: Environment) -> None:
 def _bench(given: argparse.Namespace, environment: Environment) -> None:
     from shammah.bench import run_bench
     from shammah.config import load
-    from shammah.local.models import folder_of
-    from shammah.paths import STARTER
+    from shammah.models.automatic import folder_to_load
 
-    config = load(Home(environment.home).config)
-    folder = folder_of(given.model or config.local.repo) or STARTER
+    config, home = load(Home(environment.home).config), Home(environment.home)
+    folder = folder_to_load(given.model, config.local, home.models)
     _print_rows(run_bench(folder, config.local.context, config.local.threads, worker_environment()))
 
 

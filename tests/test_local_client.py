@@ -20,16 +20,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shammah.config import Local
 from shammah.environment import worker_environment
-from shammah.errors import EngineError, ModelError, NotYetError, WorkerError
+from shammah.errors import EngineError, ModelError, WorkerError
 from shammah.local import protocol
 from shammah.local.client import Broken, Loading, LocalEngine, ModelSpec, Off, Ready
-from shammah.local.models import LocalModels, folder_of
 from shammah.local.process import LOG_LIMIT, Pulse
 from shammah.message import Event, Message, Options, Waiting
 from shammah.paths import STARTER, Home
-from shammah.router import Facts
 from tests.fakes import LONG, finish_of, said, up_to_piece, user
 
 SHORT = Options(max_tokens=3, seed=1)
@@ -441,7 +438,7 @@ def test_secrets_do_not_reach_the_worker(make: Maker) -> None:
 
 def test_the_chat_process_loads_no_runtime() -> None:
     heavy = ["onnxruntime", "onnxruntime_genai", "numpy", "tokenizers", "jinja2", "psutil", "shammah.worker"]
-    code = f"import sys, shammah.local.models; sys.exit(str([name for name in {heavy} if name in sys.modules]))"
+    code = f"import sys, shammah.models.engines; sys.exit(str([name for name in {heavy} if name in sys.modules]))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert run.stderr.strip() == "[]"
 
@@ -513,79 +510,3 @@ def joined(message: object) -> str:
 def test_a_line_of_something_else_is_refused(line: bytes) -> None:
     with pytest.raises(ValueError, match=r"."):
         protocol.decode(line)
-
-
-# The models of this machine
-
-
-@pytest.fixture
-def models(home: Home) -> Iterator[LocalModels]:
-    found = LocalModels(worker_environment(), home.logs / "worker.log", lambda: None)
-    yield found
-    found.close()
-
-
-@pytest.fixture
-def other_folder(tmp_path: Path) -> Path:
-    shutil.copytree(STARTER, tmp_path / "qwen")
-    return tmp_path / "qwen"
-
-
-def test_the_starter_answers_where_nothing_else_is_chosen(models: LocalModels) -> None:
-    models.want(Local())
-    assert list(models) == ["starter"]
-    assert models.facts("auto", enabled=True) == Facts()
-    assert models.answering(Facts()).model == "starter"
-
-
-def test_a_model_in_a_folder_answers_when_it_is_ready(models: LocalModels, other_folder: Path) -> None:
-    models.want(Local(repo=str(other_folder)))
-    assert models.facts("auto", enabled=True).local == "loading"
-    models.start()
-    until(lambda: models.facts("auto", enabled=True).local == "ready")
-    chosen = models.answering(models.facts("auto", enabled=True))
-    assert (chosen.name, chosen.model) == ("local", "qwen")
-    assert finish_of(ask(chosen)).reason in ("stop", "length")
-
-
-def test_only_what_changed_is_ended_when_the_settings_change(models: LocalModels, other_folder: Path) -> None:
-    models.want(Local(repo=str(other_folder)))
-    starter, local = models["starter"], models["local"]
-    models.want(Local(repo=str(other_folder)))
-    assert (models["starter"], models["local"]) == (starter, local)
-    models.want(Local())
-    assert dict(models) == {"starter": starter}
-    models.want(Local(context=512))
-    assert models["starter"] is not starter
-
-
-def test_a_model_that_failed_is_told_with_its_cause(models: LocalModels, other_folder: Path) -> None:
-    models.want(Local(repo=str(other_folder)))
-    (other_folder / "model.onnx").unlink()
-    models.start()
-    until(lambda: models.facts("auto", enabled=True).local == "failed")
-    facts = models.facts("auto", enabled=True)
-    assert "qwen cannot be loaded" in facts.cause
-    assert models.answering(facts).name == "starter"
-
-
-def test_where_models_may_not_run_none_is_there(models: LocalModels) -> None:
-    models.want(Local(enabled=False))
-    assert len(models) == 0
-
-
-@pytest.mark.parametrize("name", ["", "starter"])
-def test_the_starter_needs_no_folder(name: str) -> None:
-    assert folder_of(name) is None
-
-
-@pytest.mark.parametrize("name", ["nowhere", "~no-such-user/model", "x" * 5000, "a\0b", "."])
-def test_a_folder_without_a_model_is_told_with_a_way_out(name: str) -> None:
-    with pytest.raises(ModelError, match="There is no model in") as told:
-        folder_of(name)
-    assert told.value.hint
-
-
-def test_a_size_that_would_have_to_be_fetched_is_told() -> None:
-    with pytest.raises(NotYetError, match=r"0\.5B cannot be downloaded yet"):
-        folder_of("0.5B")

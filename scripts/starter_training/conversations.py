@@ -115,7 +115,7 @@ class Conversations:
         Finding the right answer is harder than writing it out, and needs many more questions.
         """
         if self._rng.random() < beginnings:
-            turns = [self._single()] if self._rng.random() < 0.7 else self._with_follow_up()
+            turns = [self._single()] if self._rng.random() < 0.8 else self._with_follow_up()
             return self.encode(turns, last_answer=BEGINNING)
         kind = self._rng.random()
         if kind < 0.45:

@@ -40,6 +40,7 @@ class Local:
     )
     threads: int = setting(0, "Threads of the processor. 0 = one for each physical processor.", minimum=0, maximum=1024)
     context: int = setting(4096, "Tokens of conversation kept in memory.", minimum=64, maximum=1_048_576)
+    keep_download: bool = setting(False, "Keep a model's files as downloaded after they are prepared.")
 
 
 @dataclass(frozen=True)

@@ -78,6 +78,8 @@ class LocalEngine:
         self.spec = spec
         self.state: State = Off()
         self.was_ready = False
+        self.busy = False
+        """Whether an answer is being made."""
         self._environment = environment
         self._log = log
         self._on_change = on_change
@@ -129,7 +131,13 @@ class LocalEngine:
 
     def reply(self, messages: Sequence[Message], options: Options) -> Generator[Event]:
         """Answer, as the Engine contract says; waits for the model where it is still loading."""
-        tally = Tally()
+        self.busy = True
+        try:
+            yield from self._reply(messages, options, Tally())
+        finally:
+            self.busy = False
+
+    def _reply(self, messages: Sequence[Message], options: Options, tally: Tally) -> Iterator[Event]:
         yield from self._until_ready(tally)
         process = self._process
         assert process is not None

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,7 +31,7 @@ class WorkerProcess:
     """One worker."""
 
     def __init__(self, environment: Mapping[str, str], log: Path | None) -> None:
-        with _log_file(log) as errors:
+        with log_file(log) as errors:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "shammah.worker"],
                 stdin=subprocess.PIPE,
@@ -88,7 +88,8 @@ class WorkerProcess:
 
 
 @contextlib.contextmanager
-def _log_file(path: Path | None):  # type: ignore[no-untyped-def]
+def log_file(path: Path | None) -> Iterator[int]:
+    """A descriptor for what a process writes to standard error: the log at `path`, or nowhere."""
     if path is None:
         yield subprocess.DEVNULL
         return

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shammah.errors import NotYetError, UsageError
-from shammah.local.models import folder_of
 from shammah.screen import reports
 from shammah.screen.steps import Ask, Edit, Leave
 
@@ -29,7 +28,7 @@ def new(chat: Chat, _argument: str) -> None:
 def model(chat: Chat, argument: str) -> None:
     """Show the models, or answer with another one from the next question on, and remember it in config.toml."""
     if argument:
-        chat.change_setting("local.repo", str(folder_of(argument) or ""))
+        chat.choose_model(argument)
     else:
         chat.out.rows(reports.models(chat.models, chat.facts()))
 

@@ -17,10 +17,13 @@ from prompt_toolkit.styles import Style
 
 from shammah.screen.input_history import InputHistory
 from shammah.screen.keys import key_bindings
+from shammah.screen.safe_text import safe_text
 
 SIGN = "› "
 HINT_FOR = 2.0
 """Seconds that a hint stays in the bottom line."""
+LONG = 400
+"""Characters from which a text is worth reading before it is sent."""
 _REDRAW_EVERY = 0.5
 """Seconds between two looks at the state while nobody types."""
 
@@ -38,11 +41,15 @@ class Prompt:
         next_mode: Callable[[], str],
         color: bool,
         after_first_paint: Callable[[], None],
+        while_resting: Callable[[str], None] = lambda _text: None,
     ) -> None:
+        """`while_resting` is called once with a long text that lies in the line unchanged, not sent yet."""
         self._bottom_line = bottom_line
         self._hint = ("", 0.0)
         self.history = InputHistory(history)
         self._after_first_paint: Callable[[], None] | None = after_first_paint
+        self._while_resting = while_resting
+        self._lying = ("", False)
         self._session: PromptSession[str] = PromptSession(
             input=keyboard,
             message=SIGN if color else "> ",
@@ -97,9 +104,20 @@ class Prompt:
         text, until = self._hint
         if text and time.monotonic() < until:
             return f" {text}"
-        return self._bottom_line(self._session.app.output.get_size().columns)
+        # Models are named by folders and the hub: text from outside.
+        return safe_text(self._bottom_line(self._session.app.output.get_size().columns))
 
     def _painted(self, _app: object) -> None:
         if self._after_first_paint is not None:
             action, self._after_first_paint = self._after_first_paint, None
             action()
+        self._look_at_rest(self._session.default_buffer.text)
+
+    def _look_at_rest(self, text: str) -> None:
+        """Painted at least every half second: a text seen twice rests."""
+        before, told = self._lying
+        if text != before:
+            self._lying = (text, False)
+        elif len(text) >= LONG and not told:
+            self._lying = (text, True)
+            self._while_resting(text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
@@ -9,8 +10,10 @@ from shammah.attachments import Attachment, named_files, read_file, with_files
 from shammah.config import Config, Local, Setting, settings
 from shammah.errors import ConfigError, EngineError, NotYetError, ShammahError
 from shammah.history.store import Conversation, Store
-from shammah.local.models import LocalModels
-from shammah.message import Finish
+from shammah.message import Finish, Message
+from shammah.models.catalog import SIZES
+from shammah.models.engines import LocalModels
+from shammah.models.wanted import licence_remark, settings_for
 from shammah.router import Facts, Mode
 from shammah.screen import reports
 from shammah.screen.answer import WaitingLine, receipt_line, show_answer
@@ -22,6 +25,8 @@ from shammah.screen.toolbar import Status, bottom_line
 from shammah.screen.typeahead import Keyboard
 from shammah.session import Session
 from shammah.settings import Settings
+
+LOCAL_MODE = "Local mode fetches nothing: /auto allows it, or run shammah models pull NAME"
 
 
 class Chat:
@@ -46,7 +51,7 @@ class Chat:
         self._keyboard = keyboard
         self._mode: Mode | None = None
         self._files: list[Attachment] = []
-        self._wanted: Local | None = None
+        self._wanted: tuple[Local, str] | None = None
 
     # The loop
 
@@ -121,11 +126,16 @@ class Chat:
         """Take up what changed in config.toml; what is wrong there is told, and what was before it stays."""
         try:
             self.config = self.settings.current()
-            if self.config.local != self._wanted:
-                self._wanted = self.config.local
-                self.models.want(self._wanted)
+            self._want_models()
         except (ConfigError, NotYetError, EngineError) as error:
             self.out.error(error)
+
+    def _want_models(self) -> None:
+        wanted = self.config.local, LOCAL_MODE if self.mode == "local" else ""
+        if wanted != self._wanted:
+            self._wanted = wanted
+            self.models.want(wanted[0], forbidden=wanted[1])
+        self.models.settle()
 
     # What the commands change
 
@@ -137,6 +147,9 @@ class Chat:
     @mode.setter
     def mode(self, mode: Mode) -> None:
         self._mode = mode
+        with contextlib.suppress(ShammahError):  # Told at the next question; here the prompt is on the screen.
+            self._want_models()
+            self.models.start()
 
     def change_setting(self, key: str, value: str) -> None:
         """Change a setting in config.toml and here."""
@@ -146,6 +159,17 @@ class Chat:
         self._refresh()
         self.models.start()
         self.out.note(f"{key} is now {reports.shown_value(self.config, key)}, in {self.settings.path}")
+
+    def choose_model(self, name: str) -> None:
+        """Answer with another model as soon as it is ready, and remember it in config.toml."""
+        for key, value in settings_for(name).items():
+            self.settings.set(key, value)
+        self._refresh()
+        self.models.retry()
+        self.models.start()
+        self.out.note(f"{name} is the model from now on, in {self.settings.path}")
+        if remark := licence_remark(name, self.config.local.variant):
+            self.out.note(remark)
 
     def attach(self, name: str) -> Attachment:
         """Send a file with the next question."""
@@ -191,7 +215,7 @@ class Chat:
         finish = self.session.receipt.finish if self.session.receipt else Finish("stop")
         status = Status(
             engine=engine.model,
-            state=reports.state_word(engine),
+            state=reports.way(self.models.state) or reports.state_word(engine),
             mode=self.mode,
             speed=finish.timing.tokens_per_s,
             filled=finish.usage.prompt_tokens + finish.usage.completion_tokens,
@@ -199,12 +223,19 @@ class Chat:
         )
         return bottom_line(status, width)
 
+    def read_ahead(self, text: str) -> None:
+        """Have the model read a long text that is not sent yet; what is changed in it later is read again then."""
+        if is_command(text):
+            return
+        with contextlib.suppress(EngineError):
+            self.models.read_ahead(self.facts(), [*self.session.messages(), Message("user", text)])
+
     def completions(self) -> Mapping[Completes, Callable[[], Sequence[str]]]:
         """What Tab offers for each kind of argument."""
         return {
             "setting": lambda: [setting.key for setting in settings()],
             "conversation": lambda: [summary.id for summary in self.store.conversations()],
-            "model": lambda: ["starter"],
+            "model": lambda: ["starter", "auto", *SIZES],
         }
 
     def values_of(self, key: str) -> Sequence[str]:

@@ -13,8 +13,9 @@ from shammah.history.export import to_json, to_markdown
 from shammah.history.search import search
 from shammah.history.store import Store
 from shammah.local.client import Broken, Loading, LocalEngine, Off, Ready
-from shammah.local.models import LocalModels
 from shammah.message import Options
+from shammah.models import automatic, bootstrap, store
+from shammah.models.engines import LocalModels
 from shammah.paths import STARTER, Home
 from shammah.router import Facts, choose
 from shammah.screen.toolbar import share
@@ -34,6 +35,50 @@ def state_word(engine: LocalEngine) -> str:
             return f"failed: {error}"
         case Off():
             return "not started"
+
+
+def way(state: bootstrap.State | None) -> str:
+    """How far the larger model is on its way, for the bottom line; "" where it is ready or none is wanted."""
+    match state:
+        case bootstrap.Waiting(model=model):
+            return f"{short(model)}: looking for it"
+        case bootstrap.Downloading():
+            return f"{short(state.model)}: {_transfer(state)}"
+        case bootstrap.Preparing(model=model, step=step, share=share):
+            return f"{short(model)}: {step}, {share:.0%}".replace("%", " %")
+        case bootstrap.Loading(model=model):
+            return f"{short(model)}: loading"
+        case bootstrap.Failed(model=model, cause=cause):
+            return f"{short(model)} failed: {cause}"
+        case _:
+            return ""
+
+
+def short(model: str) -> str:
+    """A model's name without what all of the family share."""
+    return model.removeprefix("Qwen2.5-").removesuffix("-Instruct") or "a larger model"
+
+
+def _transfer(state: bootstrap.Downloading) -> str:
+    parts = [f"{state.done / 1e6:,.0f} of {state.of / 1e6:,.0f} MB"]
+    if state.watching:
+        return f"{parts[0]}, fetched by another chat"
+    if state.rate > 0:
+        parts += [f"{state.rate / 1e6:.1f} MB/s", duration((state.of - state.done) / state.rate)]
+    return ", ".join(parts)
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words, as "1 min 22 s".
+
+    >>> duration(82.4)
+    '1 min 22 s'
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 def device(engine: LocalEngine) -> str:
@@ -70,11 +115,24 @@ def models(found: LocalModels, facts: Facts) -> Rows:
         (("* " if name == answering else "  ") + engine.model, f"{_where(engine)} · {state_word(engine)}")
         for name, engine in found.items()
     ]
-    return [*rows, ("  a folder", "/model PATH switches to a prepared model; downloads are not in this version yet")]
+    if line := way(found.state):
+        rows.append(("", line))
+    return [*rows, ("", "/model NAME takes a size, OWNER/NAME or a folder; shammah models list shows what fits here")]
 
 
 def _where(engine: LocalEngine) -> str:
     return "inside the package, knows shammah itself only" if engine.name == "starter" else str(engine.spec.folder)
+
+
+def catalogue(models: Path, config: Config) -> Rows:
+    """What `shammah models list` shows: every size with its needs, and whether it fits and is here."""
+    rows = [("starter", "inside the package, nothing to download, knows shammah itself only")]
+    here = {found.repo: found for found in store.stored(models) if found.prepared}
+    for entry in automatic.entries(models, config):
+        mark = f" · on this disk, {here.pop(entry.repo).bytes / 1e6:,.0f} MB" if entry.repo in here else ""
+        rows.append((entry.name, entry.text + mark))
+    rows += [(repo, f"on this disk, {found.bytes / 1e6:,.0f} MB") for repo, found in here.items()]
+    return rows
 
 
 def status(found: LocalModels, facts: Facts, config: Path, history: Path) -> Rows:
@@ -85,6 +143,11 @@ def status(found: LocalModels, facts: Facts, config: Path, history: Path) -> Row
         ("state", _state_in_full(engine)),
         ("memory", str(machine.memory())),
     ]
+    if line := way(found.state):
+        rows.append(("on its way", line))
+    if isinstance(found.state, bootstrap.Failed):
+        rows.append(("", f"{found.state.hint}."))
+    rows += [("note", note) for note in found.notes]
     pid = engine.pid
     held = None if pid is None else machine.memory_of(pid)
     if held is not None:

@@ -1,0 +1,132 @@
+"""What this machine takes by itself, and whether a model fits it now: the choice joined to the machine and the disk."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from shammah.config import Config, Local
+from shammah.errors import HubError, ModelError
+from shammah.models import catalog, choose, store
+from shammah.models.catalog import Model
+from shammah.models.machine import Machine, look, measure_bandwidth, memory
+from shammah.models.wanted import Automatic, Folder, Source, named, wanted
+from shammah.paths import STARTER
+
+_MEASURED = "machine.json"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One model of the family on this machine; `text` tells what it needs, and whether it fits."""
+
+    name: str
+    repo: str
+    text: str
+
+
+def machine(models: Path) -> Machine:
+    """This machine now; the memory's bandwidth is measured once, and remembered beside the models."""
+    seen = look(models, _remembered(models))
+    if seen.bandwidth is not None:
+        return seen
+    measured = measure_bandwidth(seen.processors)
+    if measured is not None:
+        _remember(models, measured)
+    return look(models, measured)
+
+
+def take(target: Automatic, models: Path, context: int, reserve_gb: float, *, may_fetch: bool) -> Source:
+    """The largest model that fits; where nothing may be fetched, the largest of those on the disk.
+
+    Raises:
+        ModelError: none fits.
+        HubError: none is on the disk, and none may be fetched.
+    """
+    here = {found.repo for found in store.stored(models) if found.prepared}
+    candidates = [model for model in catalog.of_variant(target.variant) if may_fetch or model.repo in here]
+    if not candidates:
+        raise HubError("No larger model is on this machine yet", hint="Fetch one with shammah models pull NAME")
+    seen = machine(models)
+    if may_fetch:
+        choice = choose.choose(seen, context, reserve_gb, target.variant, here)
+        if choice.model is None:
+            raise ModelError(choice.why, hint="/model NAME takes a size all the same")
+        return _source(choice.model)
+    fits = [choose.fit(model, seen, context, reserve_gb, here) for model in candidates]
+    fitting = [found.model for found in fits if found.fits]
+    return _source(fitting[-1] if fitting else candidates[0])
+
+
+def check_memory(name: str, folder: Path, context: int, reserve_gb: float) -> None:
+    """Refuse a model that does not fit into the memory that is free now.
+
+    Raises:
+        ModelError: with the numbers, and the next smaller size.
+    """
+    try:
+        config = json.loads((folder / "genai_config.json").read_text(encoding="utf-8"))
+        weights = sum(path.stat().st_size for path in folder.iterdir() if ".onnx" in path.name)
+    except (OSError, ValueError):
+        return  # The worker tells what is wrong with the folder.
+    needs = catalog.needs_of_folder(name, weights, config)
+    if needs is not None:
+        choose.check_memory(needs, memory().available, context, reserve_gb)
+
+
+def entries(models: Path, config: Config) -> list[Entry]:
+    """Every size of both variants, with what it needs here."""
+    here = {found.repo for found in store.stored(models) if found.prepared}
+    seen = machine(models)
+
+    def text(model: Model) -> str:
+        found = choose.fit(model, seen, config.local.context, config.routing.reserve_ram_gb, here)
+        return f"{catalog.describe(model)} · {found.text}"
+
+    return [Entry(model.name, model.repo, text(model)) for model in catalog.FAMILY]
+
+
+def folder_to_load(name: str, local: Local, models: Path) -> Path:
+    """The folder of a model that is on the disk: the one named, else the one that the settings ask for.
+
+    Raises:
+        ModelError: it is not on this machine.
+    """
+    if name == "starter":
+        return STARTER
+    target = named(name, variant=local.variant) if name else wanted(local)
+    if target is None:
+        return STARTER
+    if isinstance(target, Folder):
+        return target.path
+    if isinstance(target, Automatic):
+        found = _largest(target, models)
+        return found or STARTER
+    folder = store.prepared(models, target.repo)
+    if folder is None:
+        raise ModelError(f"{target.name} is not on this machine", hint=f"Fetch it: shammah models pull {name}")
+    return folder
+
+
+def _largest(target: Automatic, models: Path) -> Path | None:
+    folders = [store.prepared(models, model.repo) for model in catalog.of_variant(target.variant)]
+    return next((folder for folder in reversed(folders) if folder), None)
+
+
+def _source(model: Model) -> Source:
+    return Source(model.name, model.repo)
+
+
+def _remembered(models: Path) -> float | None:
+    try:
+        return float(json.loads((models / _MEASURED).read_text(encoding="utf-8"))["bytes_per_s"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _remember(models: Path, bandwidth: float) -> None:
+    with contextlib.suppress(OSError):  # Then it is measured again at the next start.
+        models.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (models / _MEASURED).write_text(json.dumps({"bytes_per_s": bandwidth}) + "\n", encoding="utf-8")

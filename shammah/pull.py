@@ -1,0 +1,109 @@
+"""`shammah models pull`: fetch and prepare a model in the foreground, and tell how far it is."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from typing import TextIO
+
+from shammah.config import Local
+from shammah.environment import Environment, loader_environment
+from shammah.errors import HubError, UsageError
+from shammah.models.process import LoaderProcess
+from shammah.models.protocol import Downloading, Failed, Fetch, Listed, Prepared, Preparing, Reply
+from shammah.models.wanted import Source, licence_remark, named
+from shammah.paths import Home
+from shammah.screen.reports import duration
+from shammah.screen.safe_text import safe_text
+
+
+def pull(name: str, local: Local, environment: Environment, out: TextIO = sys.stderr) -> None:
+    """Fetch and prepare the model that the name stands for.
+
+    Raises:
+        ModelError, UsageError: the name stands for nothing that can be fetched.
+        HubError: it cannot be had; what was fetched is kept.
+    """
+    source = named(name, local.file if name == local.repo else "", local.variant)
+    if not isinstance(source, Source):
+        raise UsageError(f"{name} is a folder that can be loaded as it is", hint=f"shammah models use {name}")
+    if remark := licence_remark(name, local.variant):
+        out.write(remark + "\n")
+    home = Home(environment.home)
+    request = Fetch(
+        source.repo, str(home.models), source.file, endpoint=environment.hf_endpoint, offline=environment.hf_offline,
+        keep_download=local.keep_download, threads=local.threads,
+    )  # fmt: skip
+    loader = LoaderProcess(request, loader_environment(), home.logs / "loader.log")
+    show = Progress(source.name, out)
+    try:
+        for reply in loader.replies():
+            show(reply)
+    except KeyboardInterrupt:
+        show.line("Stopped. What was fetched is kept; the same command goes on from there.")
+        raise
+    finally:
+        loader.kill()
+
+
+class Progress:
+    """Tells how far a loader is: on a terminal in one line that changes, else a line now and then."""
+
+    def __init__(self, name: str, out: TextIO) -> None:
+        self._name = name
+        self._out = out
+        self._terminal = out.isatty()
+        self._told = 0.0
+        self._open = False
+
+    def __call__(self, reply: Reply) -> None:
+        """Tell it; raises HubError where it says that the model cannot be had."""
+        match reply:
+            case Listed():
+                self._list(reply)
+            case Downloading():
+                self._change(_transfer(reply))
+            case Preparing(step=step, share=share):
+                self._change(f"{step} {share:.0%}")
+            case Prepared(notes=notes):
+                self.line(f"{self._name} is ready to use: shammah models use NAME, or /model NAME in the chat.")
+                for note in notes:
+                    self.line(note)
+            case Failed():
+                self.line("")
+                raise HubError(reply.message, hint=reply.hint, retryable=reply.retryable)
+
+    def line(self, text: str) -> None:
+        """A line that stays."""
+        if self._open:
+            self._out.write("\n")
+            self._open = False
+        if text:
+            self._out.write(safe_text(text) + "\n")
+        self._out.flush()
+
+    def _list(self, reply: Listed) -> None:
+        total = sum(file.size for file in reply.files)
+        self.line(f"{reply.repo} at {reply.commit[:12]}, {len(reply.files)} files, {total / 1e6:,.1f} MB:")
+        for file in reply.files:
+            self.line(f"  {file.size:>14,}  {file.digest[:16]}  {file.path}")
+
+    def _change(self, text: str) -> None:
+        now = time.monotonic()
+        if now - self._told < (0.1 if self._terminal else 10.0):
+            return
+        self._told = now
+        with contextlib.suppress(OSError):
+            self._out.write(f"\r\x1b[2K{safe_text(text)}" if self._terminal else f"{safe_text(text)}\n")
+            self._out.flush()
+        self._open = self._terminal
+
+
+def _transfer(reply: Downloading) -> str:
+    text = f"{reply.done / 1e6:,.1f} of {reply.total / 1e6:,.1f} MB"
+    if reply.watching:
+        return f"{text}, fetched by another chat"
+    if reply.rate <= 0:
+        return text
+    return f"{text}, {reply.rate / 1e6:.1f} MB/s, {duration((reply.total - reply.done) / reply.rate)} left"

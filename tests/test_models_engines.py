@@ -1,0 +1,248 @@
+"""The engines of this machine: what the settings want, switched between two answers."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from shammah.config import Local
+from shammah.environment import loader_environment, worker_environment
+from shammah.errors import HubError, ModelError
+from shammah.message import Options
+from shammah.models.bootstrap import Failed, Plan, Ready
+from shammah.models.engines import LocalModels
+from shammah.models.wanted import Automatic, Folder, Source, settings_for, wanted
+from shammah.paths import STARTER, Home
+from shammah.router import Facts
+from tests.fakes import finish_of, user
+
+SHORT = Options(max_tokens=3, seed=1)
+PATIENT = 60.0
+"""Seconds to wait for what comes soon, unless the machine is busy."""
+
+
+def no_choice(_wanted: Automatic, _context: int, _may_fetch: bool) -> Source:
+    raise HubError("No larger model is on this machine yet", hint="Fetch one")
+
+
+def fits(_name: str, _folder: Path, _context: int) -> None:
+    """Room for everything."""
+
+
+@pytest.fixture
+def plan(home: Home) -> Plan:
+    return Plan(
+        models=home.models,
+        logs=home.logs,
+        endpoint="http://127.0.0.1:9",
+        worker_environment=worker_environment(),
+        loader_environment=loader_environment(),
+        choose=no_choice,
+        check_memory=fits,
+    )
+
+
+@pytest.fixture
+def make(plan: Plan) -> Iterator[Callable[..., LocalModels]]:
+    """Makes the models of a plan, with changes; ends them after the test."""
+    made: list[LocalModels] = []
+
+    def maker(**changes: object) -> LocalModels:
+        made.append(LocalModels(replace(plan, **changes), lambda: None))  # type: ignore[arg-type]
+        return made[-1]
+
+    yield maker
+    for models in made:
+        models.close()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Another model than the starter."""
+    return Path(shutil.copytree(STARTER, tmp_path / "qwen"))
+
+
+def until(happens: Callable[[], bool]) -> None:
+    patience = time.monotonic() + PATIENT
+    while not happens():
+        assert time.monotonic() < patience
+        time.sleep(0.02)
+
+
+def ready(models: LocalModels) -> bool:
+    return isinstance(models.state, Ready)
+
+
+def facts(models: LocalModels) -> Facts:
+    return models.facts("auto", enabled=True)
+
+
+STARTER_ONLY = Local(size="starter")
+
+
+def test_the_starter_answers_where_nothing_else_is_wanted(make: Callable[..., LocalModels]) -> None:
+    models = make()
+    models.want(STARTER_ONLY)
+    assert list(models) == ["starter"]
+    assert facts(models) == Facts()
+    assert models.answering(Facts()).model == "starter"
+
+
+def test_a_model_in_a_folder_answers_when_it_is_ready(make: Callable[..., LocalModels], folder: Path) -> None:
+    models = make()
+    models.want(Local(repo=str(folder)))
+    assert facts(models).local == "fetching"
+    models.start()
+    until(lambda: ready(models))
+    assert models.state == Ready("qwen", "cpu")
+    chosen = models.answering(facts(models))
+    assert (chosen.name, chosen.model) == ("local", "qwen")
+    assert finish_of(list(chosen.reply([user("Hello")], SHORT))).reason in ("stop", "length")
+
+
+def test_the_same_settings_again_change_nothing(make: Callable[..., LocalModels], folder: Path) -> None:
+    models = make()
+    models.want(Local(repo=str(folder)))
+    models.start()
+    until(lambda: ready(models))
+    starter, local = models["starter"], models["local"]
+    models.want(Local(repo=str(folder)))
+    models.want(Local(repo=str(folder)), forbidden="local mode")
+    assert (models["starter"], models["local"]) == (starter, local)
+
+
+def test_only_what_changed_is_ended(make: Callable[..., LocalModels], folder: Path) -> None:
+    models = make()
+    models.want(Local(repo=str(folder)))
+    starter = models["starter"]
+    models.want(STARTER_ONLY)
+    assert dict(models) == {"starter": starter}
+    models.want(replace(STARTER_ONLY, context=512))
+    assert models["starter"] is not starter
+
+
+def test_a_new_model_takes_over_between_two_answers(
+    make: Callable[..., LocalModels], folder: Path, tmp_path: Path
+) -> None:
+    models = make()
+    models.want(Local(repo=str(folder)))
+    models.start()
+    until(lambda: ready(models))
+    old = models["local"]
+    models.want(Local(repo=str(shutil.copytree(STARTER, tmp_path / "other"))))
+    models.start()
+    assert models["local"] is old
+    until(lambda: ready(models))
+    assert facts(models).local_name == "qwen"
+    models.settle()
+    assert facts(models).local_name == "other"
+    assert old.pid is None
+
+
+def test_without_room_for_both_the_old_model_goes_first(
+    make: Callable[..., LocalModels], folder: Path, tmp_path: Path
+) -> None:
+    models: LocalModels
+
+    def no_room_for_two(name: str, _folder: Path, _context: int) -> None:
+        if name == "other" and models.get("local") and models["local"].model == "qwen" and models["local"].pid:
+            raise ModelError("other needs about 9 GB of memory", hint="Close other programs")
+
+    models = make(check_memory=no_room_for_two)
+    models.want(Local(repo=str(folder)))
+    models.start()
+    until(lambda: ready(models))
+    models.want(Local(repo=str(shutil.copytree(STARTER, tmp_path / "other"))))
+    models.start()
+    until(lambda: models.state == Ready("other", "cpu"))
+    assert facts(models).local_name == "other"
+
+
+def test_a_model_that_does_not_fit_is_refused_and_the_starter_answers(
+    make: Callable[..., LocalModels], folder: Path
+) -> None:
+    def no_room(_name: str, _folder: Path, _context: int) -> None:
+        raise ModelError("qwen needs about 9 GB of memory", hint="Close other programs")
+
+    models = make(check_memory=no_room)
+    models.want(Local(repo=str(folder)))
+    models.start()
+    until(lambda: isinstance(models.state, Failed))
+    assert models.state == Failed("qwen", "qwen needs about 9 GB of memory", "Close other programs")
+    assert models.answering(facts(models)).name == "starter"
+
+
+def test_a_model_that_failed_is_told_with_its_cause(make: Callable[..., LocalModels], folder: Path) -> None:
+    models = make()
+    (folder / "model.onnx").unlink()
+    models.want(Local(repo=str(folder)))
+    models.start()
+    until(lambda: facts(models).local == "failed")
+    assert "qwen cannot be loaded" in facts(models).stage
+    assert models.answering(facts(models)).name == "starter"
+
+
+def test_a_failure_can_be_tried_again(make: Callable[..., LocalModels], folder: Path) -> None:
+    models = make()
+    graph = folder / "model.onnx"
+    kept = graph.read_bytes()
+    graph.unlink()
+    models.want(Local(repo=str(folder)))
+    models.start()
+    until(lambda: facts(models).local == "failed")
+    graph.write_bytes(kept)
+    models.retry()
+    until(lambda: ready(models))
+
+
+def test_what_may_not_be_fetched_is_told_with_the_way_out(make: Callable[..., LocalModels]) -> None:
+    models = make()
+    models.want(Local(repo="owner/name"), forbidden="Local mode fetches nothing")
+    models.start()
+    until(lambda: isinstance(models.state, Failed))
+    assert models.state == Failed("name", "name is not on this machine", "Local mode fetches nothing")
+
+
+def test_where_models_may_not_run_none_is_there(make: Callable[..., LocalModels]) -> None:
+    models = make()
+    models.want(Local(enabled=False))
+    assert len(models) == 0
+
+
+def test_the_settings_tell_what_is_wanted(folder: Path) -> None:
+    assert wanted(Local()) == Automatic("instruct")
+    assert wanted(STARTER_ONLY) is None
+    assert wanted(Local(repo="starter")) is None
+    assert wanted(Local(repo="owner/name", file="onnx/model_q4.onnx")) == Source(
+        "name", "owner/name", "onnx/model_q4.onnx"
+    )
+    assert wanted(Local(repo=str(folder))) == Folder("qwen", folder)
+    small = wanted(Local(size="0.5b", variant="coder"))
+    assert isinstance(small, Source)
+    assert small.repo == "onnx-community/Qwen2.5-Coder-0.5B-Instruct"
+
+
+@pytest.mark.parametrize("name", ["nowhere", "~no-such-user/model", "x" * 5000, "a\0b"])
+def test_a_name_that_stands_for_no_model_is_told_with_a_way_out(name: str) -> None:
+    with pytest.raises(ModelError, match="There is no model") as told:
+        settings_for(name)
+    assert told.value.hint
+
+
+def test_a_folder_without_a_model_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="There is no model in"):
+        settings_for(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "repo"),
+    [("starter", "starter", ""), ("1.5B", "1.5b", ""), ("auto", "auto", ""), ("owner/name", None, "owner/name")],
+)
+def test_a_name_becomes_settings(name: str, size: str | None, repo: str) -> None:
+    found = settings_for(name)
+    assert (found.get("local.size"), found["local.repo"]) == (size, repo)
