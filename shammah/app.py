@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 from shammah.attachments import read_file, with_files
 from shammah.config import Local
 from shammah.environment import Environment, loader_environment, worker_environment
+from shammah.errors import HistoryError, ModelError
 from shammah.history.opening import memory_store, open_store
 from shammah.history.store import Conversation, Store
 from shammah.models import automatic
-from shammah.models.bootstrap import Plan
+from shammah.models.bootstrap import Failed, Plan
 from shammah.models.engines import LocalModels
 from shammah.models.wanted import settings_for
 from shammah.paths import Home
@@ -39,35 +40,42 @@ class Parts:
 def chat(given: Arguments, environment: Environment) -> int:
     """The chat on a terminal, until the person leaves."""
     from shammah.screen.completion import ChatCompleter
+    from shammah.screen.lines import LineKeyboard, LinePrompt
     from shammah.screen.output import Output
     from shammah.screen.paste import create_keyboard
     from shammah.screen.printer import use_color
     from shammah.screen.prompt import Prompt
     from shammah.screen.repl import Chat
-    from shammah.screen.terminal import Terminal
+    from shammah.screen.terminal import Terminal, knows_lines_only
     from shammah.screen.typeahead import Keyboard
 
-    color = use_color(sys.stdout, environment.no_color, environment.term)
-    terminal, keys, redraw = Terminal(), create_keyboard(), _Later()
+    lines_only = knows_lines_only(environment.term)
+    color = not lines_only and use_color(sys.stdout, environment.no_color, environment.term)
+    terminal, keys, redraw = Terminal(lines_only), create_keyboard(), _Later()
     with _parts(given, environment, redraw) as parts:
         talk = Chat(
             session=parts.session,
             settings=parts.settings,
             models=parts.models,
             store=parts.store,
-            out=Output(sys.stdout, color),
-            keyboard=Keyboard(keys, terminal.pause, terminal.take_interrupt),
+            out=Output(sys.stdout, color, lines_only),
+            keyboard=LineKeyboard(terminal) if lines_only else Keyboard(keys, terminal),
         )
-        prompt = Prompt(
-            keyboard=keys,
-            completer=ChatCompleter(talk.completions(), talk.values_of),
-            history=None if given.no_log else Home(environment.home).input_history,
-            bottom_line=talk.bottom_line,
-            next_mode=talk.next_mode,
-            color=color,
-            after_first_paint=parts.models.start,
-            while_resting=talk.read_ahead,
-        )
+        history = None if given.no_log else Home(environment.home).input_history
+        prompt: Prompt | LinePrompt
+        if lines_only:
+            prompt = LinePrompt(talk.out, terminal, history, environment.editor, parts.models.start)
+        else:
+            prompt = Prompt(
+                keyboard=keys,
+                completer=ChatCompleter(talk.completions(), talk.values_of),
+                history=history,
+                bottom_line=talk.bottom_line,
+                next_mode=talk.next_mode,
+                color=color,
+                after_first_paint=parts.models.start,
+                while_resting=talk.read_ahead,
+            )
         redraw.call = prompt.redraw
         with terminal.guarded(parts.models.close, prompt.repaint):
             talk.begin(given.files, _earlier(parts, given), quiet=given.quiet)
@@ -88,6 +96,8 @@ def answer_once(given: Arguments, environment: Environment, question: str) -> in
         if earlier := _earlier(parts, given):
             parts.session.resume(earlier)
         parts.models.start_best()
+        if given.model and isinstance(trouble := parts.models.state, Failed):
+            raise ModelError(trouble.cause, hint=trouble.hint)
         color = use_color(sys.stdout, environment.no_color, environment.term)
         show = OneShot(config, as_json=given.json, quiet=given.quiet, verbose=given.verbose, color=color)
         return show.run(parts.session, parts.models, with_files(question, files), options(config), config)
@@ -115,11 +125,18 @@ def _parts(given: Arguments, environment: Environment, on_change: Callable[[], N
     models = LocalModels(_plan(home, environment, config.routing.reserve_ram_gb), on_change)
     # Without the larger model yet: a folder that is gone must not keep the chat from starting.
     models.want(Local(config.local.enabled, "starter", threads=config.local.threads, context=config.local.context))
-    with memory_store() if given.no_log else open_store(home.history) as store:
+    with memory_store() if given.no_log else _history(home) as store:
         try:
             yield Parts(settings, store, models, Session(models, store, config.chat.system))
         finally:
             models.close()
+
+
+def _history(home: Home) -> Store:
+    try:
+        return open_store(home.history)
+    except HistoryError as error:
+        raise HistoryError(str(error), hint=f"{error.hint}; -n goes without a history") from error
 
 
 def _plan(home: Home, environment: Environment, reserve_gb: float) -> Plan:

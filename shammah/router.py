@@ -60,7 +60,9 @@ def choose(facts: Facts) -> Route:
             return Route("starter", f"starter, because {facts.local_name} is still loading")
         case "fetching":
             return Route("starter", f"starter, because {facts.local_name or 'a larger model'} is still {facts.stage}")
+        case "failed" if facts.local_name:
+            return Route("starter", f"starter, because {facts.local_name} failed: {facts.stage}")
         case "failed":
-            return Route("starter", f"starter, because {facts.local_name or 'a larger model'} failed: {facts.stage}")
+            return Route("starter", f"starter, because {facts.stage[:1].lower()}{facts.stage[1:]}")
         case _:
             return Route("starter", "starter, because no larger model is chosen on this machine")

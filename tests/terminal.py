@@ -22,14 +22,19 @@ ROOT = Path(__file__).resolve().parent.parent
 PASTE_ON, PASTE_OFF = "\x1b[?2004h", "\x1b[?2004l"
 CTRL_C, CTRL_D, CTRL_J, CTRL_U, CTRL_Z = "\x03", "\x04", "\x0a", "\x15", "\x1a"
 COLOR = re.compile(r"\x1b\[(?:\d+;)*(?:3[0-8]|4[0-8]|9[0-7]|10[0-7])(?:;\d+)*m")
+SHORT = ("--max-tokens", "12", "--temperature", "1", "--seed", "1")
+"""Arguments for short answers, always the same."""
 PATIENCE = 30.0
 """Seconds to wait for what must come; a busy machine takes a while."""
+LONGEST_STEP = 1.0
+"""Seconds: where more pass between two looks, the machine stood still, and the program with it."""
 
 
 def variables(home: Path, **more: str) -> dict[str, str]:
     """An environment of nothing but what the program needs, with its own home."""
     kept = {name: os.environ[name] for name in ("PATH", "TMPDIR", "LD_LIBRARY_PATH") if name in os.environ}
     own = {"HOME": str(home.parent), "SHAMMAH_HOME": str(home), "TERM": "xterm-256color", "LANG": "C.UTF-8"}
+    own["HF_HUB_OFFLINE"] = "1"  # A test that wants a hub has one of its own.
     return {**kept, **own, "PYTHONPATH": str(ROOT), **more}
 
 
@@ -44,9 +49,12 @@ class Terminal:
         rows: int = 24,
         environment: Mapping[str, str] | None = None,
         command: tuple[str, ...] = (sys.executable, "-m", "shammah"),
+        late: float = 0.0,
     ) -> None:
+        """`late` is how many seconds the screen takes to answer the program's questions, as a far one does."""
         home.parent.mkdir(parents=True, exist_ok=True)
-        self._screen = _Screen(columns, rows, lambda reply: self.child.send(reply))
+        self._answers: list[tuple[float, str]] = []
+        self._screen = _Screen(columns, rows, lambda reply: self._answers.append((time.monotonic() + late, reply)))
         self._stream = pyte.Stream(self._screen)
         self._chunks: list[tuple[float, str]] = []
         self._raw = ""
@@ -136,20 +144,24 @@ class Terminal:
 
     def begin(self, question: str, characters: int = 40) -> int:
         """Ask and wait until the answer has so many characters; returns the place in `raw` where it begins."""
-        start = self.enter(question)
-        self.until(lambda: PASTE_ON in self.raw[start:], "no answer began")
-        at = self.raw.index(PASTE_ON, start) + len(PASTE_ON)
+        at = self.send(question)
         self.until(lambda: len(self.raw) >= at + characters, "the answer does not grow")
         return at
 
+    def send(self, question: str) -> int:
+        """Ask and wait until Ctrl-C would stop it; returns the place in `raw` where the answer is to begin."""
+        start = self.enter(question)
+        self.until(lambda: PASTE_ON in self.raw[start:], "it does not listen")
+        return self.raw.index(PASTE_ON, start) + len(PASTE_ON)
+
     def resize(self, columns: int, rows: int = 24) -> None:
-        """Give the window another size."""
-        self.pump()
-        scrolled = max(self._screen.lines - rows, 0)
+        """Give the window another size, and wait until the prompt, if it is there, was painted anew."""
+        prompt, start = self.at_prompt, len(self.raw)
+        changed = (rows, columns) != (self._screen.lines, self._screen.columns)
         self._screen.resize(rows, columns)
-        self._screen.cursor.y = max(self._screen.cursor.y - scrolled, 0)  # Pyte moves the text only.
-        self._screen.ensure_hbounds()
         self.child.setwinsize(rows, columns)
+        if prompt and changed:
+            self.until(lambda: PASTE_ON in self.raw[start:] and self.at_prompt, "the prompt is not painted anew")
 
     # Waiting
 
@@ -157,6 +169,8 @@ class Terminal:
         """Read what the program writes, for so long."""
         end = time.monotonic() + seconds
         while True:
+            while self._answers and self._answers[0][0] <= time.monotonic():
+                self.child.send(self._answers.pop(0)[1])
             try:
                 text = self.child.read_nonblocking(65_536, timeout=max(0.0, min(end - time.monotonic(), 0.05)))
             except pexpect.TIMEOUT:
@@ -172,10 +186,11 @@ class Terminal:
 
     def until(self, condition: Callable[[], bool], trouble: str, seconds: float = PATIENCE) -> None:
         """Wait until the condition holds."""
-        end = time.monotonic() + seconds
+        waited, last = 0.0, time.monotonic()
         while not condition():
-            alive = "runs" if self.child.isalive() else "has ended"
-            assert time.monotonic() < end, f"{trouble}; the program {alive}; the screen:\n{self.display}"
+            now = time.monotonic()
+            waited, last = waited + min(now - last, LONGEST_STEP), now
+            assert waited < seconds, f"{trouble}; the program {self._state()}; the screen:\n{self.display}"
             self.pump(0.01)
 
     def wait_for(self, text: str, seconds: float = PATIENCE) -> None:
@@ -192,6 +207,15 @@ class Terminal:
         self.until(lambda: self.ended, "it has not ended", seconds)
         self.child.wait()
         return -self.child.signalstatus if self.child.signalstatus else int(self.child.exitstatus or 0)
+
+    def _state(self) -> str:
+        """What the program is at: whether it waits for ever or was only given too little time shows here."""
+        try:
+            found = psutil.Process(self.pid)
+            times = found.cpu_times()
+            return f"is {found.status()}, {found.num_threads()} threads, {times.user + times.system:.2f} s of processor"
+        except psutil.Error:
+            return "has ended"
 
     # Its processes
 
@@ -252,11 +276,24 @@ class Terminal:
 
 
 class _Screen(pyte.Screen):
-    """A screen that answers the program's questions, as terminals do."""
+    """A screen that answers the program's questions and changes its size as terminals do."""
 
     def __init__(self, columns: int, rows: int, answer: Callable[[str], object]) -> None:
         super().__init__(columns, rows)
         self._answer = answer
+
+    def resize(self, lines: int | None = None, columns: int | None = None) -> None:
+        """Rows go from the foot, and from the top only where the cursor would be lost; pyte takes all from the top."""
+        lines = lines or self.lines
+        lost = max(self.cursor.y + 1 - lines, 0)
+        rows = {y - lost: row for y, row in self.buffer.items() if lost <= y < lost + lines}
+        self.buffer.clear()
+        self.buffer.update(rows)
+        self.cursor.y -= lost
+        self.lines = lines
+        super().resize(lines, columns)
+        self.set_margins()
+        self.ensure_hbounds()
 
     def write_process_input(self, data: str) -> None:
         self._answer(data)

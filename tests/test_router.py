@@ -14,9 +14,9 @@ FACTS = st.builds(
     mode=st.sampled_from(["auto", "local", "cloud", "ask"]),
     enabled=st.just(True),
     patient=st.booleans(),
-    local=st.sampled_from(["none", "loading", "restarting", "ready", "failed"]),
+    local=st.sampled_from(["none", "fetching", "loading", "restarting", "ready", "failed"]),
     local_name=st.just("qwen"),
-    cause=st.just("no memory"),
+    stage=st.just("no memory"),
 )
 
 
@@ -29,10 +29,16 @@ FACTS = st.builds(
         (Facts(local="loading", local_name="qwen", patient=True), "local", "local, because qwen is chosen"),
         (Facts(local="restarting", local_name="qwen"), "local", "local, because qwen is there again in a moment"),
         (
-            Facts(local="failed", local_name="qwen", cause="no memory"),
+            Facts(local="failed", local_name="qwen", stage="no memory"),
             "starter",
             "starter, because qwen failed: no mem",
         ),
+        (
+            Facts(local="fetching", local_name="qwen", stage="downloading (34 %)"),
+            "starter",
+            "starter, because qwen is still downloading (34 %)",
+        ),
+        (Facts(local="failed", stage="No model is here"), "starter", "starter, because no model is here"),
         (Facts(mode="local", local="ready", local_name="qwen"), "local", "local, because qwen is ready"),
         (Facts(mode="cloud"), "starter", "starter, because this version does not ask Claude yet"),
         (Facts(mode="ask"), "starter", "starter, because this version does not ask Claude yet"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -181,7 +182,6 @@ def test_a_template_finds_no_files_and_no_environment(tmp_path: Path, text: Text
         None,
         "",
         "{",
-        "[]",
         "{}",
         '{"chat_template": null}',
         '{"chat_template": 7}',
@@ -216,3 +216,13 @@ def test_a_control_that_the_template_writes_is_a_control(tmp_path: Path, text: T
     assert ids[0] == text.special["<|im_start|>"]
     assert ids[-1] == text.special["<|im_end|>"]
     assert text.decode(ids) == "<|im_end|>"
+
+
+def test_a_model_without_a_template_gets_the_form_that_its_tokens_belong_to(starter: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(starter, tmp_path / "bare"))
+    settings = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    del settings["chat_template"]
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
+    text = Text(folder)
+    ids = ChatTemplate(folder, text).encode([Message("system", "Be brief."), Message("user", "Hello")])
+    assert ids == ChatTemplate(starter, text).encode([Message("system", "Be brief."), Message("user", "Hello")])

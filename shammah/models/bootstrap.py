@@ -194,16 +194,13 @@ class Bootstrap:
         return self._plan.choose(wanted, self._plan.context, not self._plan.forbidden)
 
     def _fetched(self, source: Source) -> Path | None:
-        """The folder to load: what is on the disk already, else what the loader makes; None when closed meanwhile."""
-        found = None if source.file else store.prepared(self._plan.models, source.repo)
-        if found:
-            return found
-        on_disk = not store.is_repository(source.repo)
-        if self._plan.forbidden and not on_disk:
+        """The folder that the loader checked or made; None when closed meanwhile."""
+        known = {found.repo for found in store.stored(self._plan.models)}
+        if self._plan.forbidden and store.is_repository(source.repo) and source.repo not in known:
             raise HubError(f"{source.name} is not on this machine", hint=self._plan.forbidden)
         request = protocol.Fetch(
-            source.repo, str(self._plan.models), source.file, endpoint=self._plan.endpoint, offline=on_disk,
-            keep_download=self._plan.keep_download, threads=self._plan.threads,
+            source.repo, str(self._plan.models), source.file, endpoint=self._plan.endpoint,
+            offline=bool(self._plan.forbidden), keep_download=self._plan.keep_download, threads=self._plan.threads,
         )  # fmt: skip
         self._loader = LoaderProcess(request, self._plan.loader_environment, self._plan.logs / "loader.log")
         if self._closed.is_set():

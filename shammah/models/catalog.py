@@ -22,7 +22,8 @@ RESEARCH = "Qwen Research: for research only"
 
 RUNTIME_BYTES = 172_000_000
 """A worker beside its model: Python and the runtimes 85 MB, Qwen's tokenizer 87 MB. Measured on Linux x86-64 with
-onnxruntime 1.31, 2026-11-21: with a prepared 0.5B and 4,096 tokens of cache the worker peaks at 819 MB."""
+onnxruntime 1.31, 2026-11-21: with 4,096 tokens of cache the worker peaks at 819 MB for
+a prepared 0.5B and at 1,922 MB for 1.5B."""
 SLICE_TOKENS = 64
 """Prompt tokens that the worker reads at once; logits of each are allocated, 4 bytes an entry of the vocabulary."""
 PACKED_SHARE = 1.35

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from shammah.errors import NotYetError, UsageError
 from shammah.screen import reports
+from shammah.screen.endings import how_it_ended
 from shammah.screen.steps import Ask, Edit, Leave
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ def copy(chat: Chat, _argument: str) -> None:
     answers = [exchange.answer for exchange in chat.session.exchanges if exchange.answer]
     if not answers:
         raise UsageError("There is no answer to copy", hint="Ask something first")
-    chat.out.note(f"Copied through {put(answers[-1])}.")
+    chat.out.note(f"Copied through {put(answers[-1], through_terminal=not chat.out.lines_only)}.")
 
 
 def file(chat: Chat, argument: str) -> None:
@@ -204,4 +205,4 @@ def shell(chat: Chat, argument: str) -> None:
         raise UsageError("! needs a command", hint="Type !ls, say")
     ended = subprocess.run(argument, shell=True, check=False).returncode
     if ended:
-        chat.out.note(f"It ended with status {ended}.")
+        chat.out.note(how_it_ended(ended))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator
-from typing import TextIO
+from typing import Protocol, TextIO
 
 from shammah.message import Event, Finish, Notice, Piece, Trimmed, Waiting
 from shammah.screen.safe_text import safe_text
@@ -12,6 +12,18 @@ from shammah.screen.safe_text import safe_text
 SHOW_WAITING_AFTER = 0.3
 """Seconds: shorter waits pass without a word."""
 _CLEAR_LINE = "\r\x1b[2K"
+
+
+class Waits(Protocol):
+    """Tells what takes so long."""
+
+    def show(self, event: Waiting) -> None:
+        """Tell what the engine waits for, if it has lasted long enough to wonder."""
+        ...
+
+    def clear(self) -> None:
+        """Make room for what is written next."""
+        ...
 
 
 class WaitingLine:
@@ -54,13 +66,36 @@ class WaitingLine:
         return " · ".join([*parts, "Ctrl-C stops"])
 
 
+class WaitingWords:
+    """The same where nothing can be taken away again: a line for each kind of waiting, once."""
+
+    def __init__(self, out: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
+        self._out = out
+        self._clock = clock
+        self._since: dict[str, float] = {}
+        self._told = {""}
+
+    def show(self, event: Waiting) -> None:
+        """Tell what the engine waits for, if it has lasted long enough to wonder."""
+        since = self._since.setdefault(event.what, self._clock())
+        if event.what in self._told or self._clock() - since < SHOW_WAITING_AFTER:
+            return
+        self._told.add(event.what)
+        what = f"reading {event.total:,} tokens" if event.what == "reading" else "loading the model"
+        self._out.write(f"{what} · Ctrl-C stops\n")
+        self._out.flush()
+
+    def clear(self) -> None:
+        """Nothing: what was told stays."""
+
+
 def show_answer(
     events: Generator[Event | Notice],
     *,
     write: Callable[[str], None],
     end: Callable[[], None],
     note: Callable[[str], None],
-    waiting: WaitingLine | None,
+    waiting: Waits | None,
     stop_pressed: Callable[[], bool],
 ) -> Finish | None:
     """Write an answer; returns its Finish, or None when the person stopped it.

@@ -19,8 +19,8 @@ TERMINAL_LIMIT = 100_000
 """Bytes: many terminals ignore a longer OSC 52."""
 
 
-def copy(text: str) -> str:
-    """Put `text` on the clipboard; returns how it went there.
+def copy(text: str, *, through_terminal: bool = True) -> str:
+    """Put `text` on the clipboard; returns how it went there. A terminal of lines is no way to it.
 
     Raises:
         UsageError: no program does it, and the text is too long for the terminal.
@@ -28,6 +28,8 @@ def copy(text: str) -> str:
     for command in _PROGRAMS.get(sys.platform, []):
         if shutil.which(command[0]) and _run(command, text):
             return command[0]
+    if not through_terminal:
+        raise UsageError("No program for the clipboard is here", hint="Write the answer to a file with /save PATH")
     payload = base64.b64encode(text.encode("utf-8", "replace")).decode("ascii")
     if len(payload) > TERMINAL_LIMIT:
         raise UsageError(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from shammah.errors import UsageError
 from shammah.screen import actions
+from shammah.screen.keys import key_table
 from shammah.screen.steps import Step
 
 if TYPE_CHECKING:
@@ -71,10 +72,8 @@ def _help(chat: Chat, argument: str) -> None:
         rows = [_row(find(argument if argument.startswith(("/", "!")) else f"/{argument}"))]
     chat.out.rows(rows)
     if not argument:
-        chat.out.note("Enter sends, Ctrl-J or Alt-Enter starts a new line, Ctrl-C stops an answer, Ctrl-D leaves.")
-        chat.out.note(
-            "Tab completes, Ctrl-R searches past input, Ctrl-X Ctrl-E opens your editor, Shift-Tab changes the mode."
-        )
+        chat.out.say("")
+        chat.out.rows([(key, does.replace("`", "")) for key, does in key_table(lines_only=chat.out.lines_only)])
 
 
 COMMANDS: tuple[Command, ...] = (

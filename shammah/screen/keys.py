@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 from prompt_toolkit.enums import DEFAULT_BUFFER
 from prompt_toolkit.filters import emacs_insert_mode, has_focus, vi_insert_mode, vi_mode
@@ -12,6 +13,41 @@ from prompt_toolkit.keys import Keys
 
 LEAVE_WITHIN = 2.0
 """Seconds between two Ctrl-C on an empty line that leave the chat."""
+
+
+class Key(NamedTuple):
+    """A key as a person knows it, what it does, its names in prompt_toolkit, and whether it needs no painted prompt."""
+
+    shown: str
+    does: str
+    bound: tuple[tuple[str, ...], ...]
+    everywhere: bool = False
+
+
+KEYS = (
+    Key("Enter", "send", (("enter",),), everywhere=True),
+    Key("Ctrl-J, Alt-Enter", "start a new line", (("c-j",), ("escape", "enter"))),
+    Key(
+        "Ctrl-C",
+        "stop the answer; at the prompt clear the line; on an empty line, twice within two seconds, leave",
+        (("c-c",),),
+        everywhere=True,
+    ),
+    Key("Ctrl-D", "leave, on an empty line", (("c-d",),), everywhere=True),
+    Key("Ctrl-L", "clear the screen", (("c-l",),)),
+    Key("Ctrl-Z", "suspend; `fg` brings the chat back", (("c-z",),), everywhere=True),
+    Key("Up, Down", "go through past input", (("up",), ("down",))),
+    Key("Ctrl-R", "search past input", (("c-r",),)),
+    Key("Tab", "complete commands, settings and paths", (("c-i",),)),
+    Key("Ctrl-X Ctrl-E", "write in your editor, `$VISUAL` or `$EDITOR`", (("c-x", "c-e"),)),
+    Key("Shift-Tab", "go round the modes: auto, local", (("s-tab",),)),
+)
+"""Every key that a person is told of: by /help and in the README."""
+
+
+def key_table(*, lines_only: bool = False) -> list[tuple[str, str]]:
+    """Each key with what it does, in Markdown; `lines_only` leaves out what a terminal of lines has not."""
+    return [(key.shown, key.does) for key in KEYS if key.everywhere or not lines_only]
 
 
 def key_bindings(next_mode: Callable[[], str], hint: Callable[[str], None]) -> KeyBindings:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TextIO
 
 from shammah.errors import ShammahError
+from shammah.screen.answer import WaitingLine, WaitingWords, Waits
 from shammah.screen.printer import (
     Printer,
     error_lines,
@@ -21,11 +22,12 @@ from shammah.screen.safe_text import safe_text
 
 
 class Output:
-    """Writes lines to a terminal, in colour or without."""
+    """Writes lines to a terminal, in colour or without; `lines_only` for one that knows nothing but lines."""
 
-    def __init__(self, out: TextIO, color: bool) -> None:
+    def __init__(self, out: TextIO, color: bool, lines_only: bool = False) -> None:
         self._out = never_failing(out)
         self._color = color
+        self.lines_only = lines_only
 
     def width(self) -> int:
         """Columns of the screen now."""
@@ -34,6 +36,10 @@ class Output:
     def answer(self, markdown: bool) -> Printer:
         """A printer for one answer."""
         return markdown_printer(self._out, self._color) if markdown else plain_printer(self._out)
+
+    def waiting(self) -> Waits:
+        """What tells of the wait for one answer."""
+        return WaitingWords(self._out) if self.lines_only else WaitingLine(self._out, self.width)
 
     def say(self, text: str) -> None:
         """Write a text and end its line."""

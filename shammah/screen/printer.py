@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import re
 import sys
+from collections.abc import Iterator
 from typing import Protocol, TextIO
 
 from shammah.errors import ShammahError
@@ -105,6 +107,24 @@ def notice(text: str, color: bool) -> str:
     """Return a remark of the program, dim beside the answer; each of its lines ends with a reset."""
     lines = safe_text(text).split("\n")
     return "\n".join(f"\x1b[2m{line}\x1b[0m" if color and line else line for line in lines)
+
+
+@contextlib.contextmanager
+def output_told() -> Iterator[None]:
+    """Around what is written to standard output: where the system refuses it, a person is told what to do.
+
+    Raises:
+        ShammahError: the disk is full, say. A reader that is gone is still raised as `BrokenPipeError`.
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as cause:
+        raise ShammahError(
+            f"Standard output cannot be written to: {cause.strerror}",
+            hint="Free some space there, or send the output elsewhere",
+        ) from cause
 
 
 def never_failing(out: TextIO) -> TextIO:

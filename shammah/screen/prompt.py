@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -73,6 +75,9 @@ class Prompt:
             reserve_space_for_menu=0,
         )
         self._session.app.after_render += self._painted
+        # A terminal far away answers late where its cursor is; there is nothing to warn of, and it is taken then too.
+        self._session.app.renderer.cpr_not_supported_callback = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def read(self, default: str = "", *, vi: bool = False, in_editor: bool = False) -> str:
         """The next input, possibly of several lines; with `in_editor`, $EDITOR opens on it first.
@@ -81,10 +86,12 @@ class Prompt:
             EOFError: the person leaves.
         """
         self._session.editing_mode = EditingMode.VI if vi else EditingMode.EMACS
-        return self._session.prompt(default=default, pre_run=self._open_editor if in_editor else None)
+        return self._session.prompt(default=default, pre_run=lambda: self._begin(in_editor))
 
-    def _open_editor(self) -> None:
-        self._session.default_buffer.open_in_editor()
+    def _begin(self, in_editor: bool) -> None:
+        self._loop = asyncio.get_running_loop()
+        if in_editor:
+            self._session.default_buffer.open_in_editor()
 
     def hint(self, text: str) -> None:
         """Show a word in the bottom line for a moment."""
@@ -92,8 +99,11 @@ class Prompt:
         self.redraw()
 
     def redraw(self) -> None:
-        """Paint again soon; may be called from any thread."""
-        self._session.app.invalidate()
+        """Paint again soon; may be called from any thread, and at any time."""
+        # Not `invalidate` itself from there: it fails, or has no effect from then on, where the prompt ends meanwhile.
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # The loop is closed: the line was sent.
+                self._loop.call_soon_threadsafe(self._session.app.invalidate)
 
     def repaint(self) -> None:
         """Paint everything anew, after the process was stopped and goes on."""

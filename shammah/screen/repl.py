@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Callable, Mapping, Sequence
 
 from shammah.attachments import Attachment, named_files, read_file, with_files
@@ -16,13 +15,12 @@ from shammah.models.engines import LocalModels
 from shammah.models.wanted import licence_remark, settings_for
 from shammah.router import Facts, Mode
 from shammah.screen import reports
-from shammah.screen.answer import WaitingLine, receipt_line, show_answer
+from shammah.screen.answer import receipt_line, show_answer
 from shammah.screen.commands import Completes, carry_out, is_command
 from shammah.screen.output import Output
-from shammah.screen.prompt import Prompt
+from shammah.screen.person import LineReader, Listener
 from shammah.screen.steps import Ask, Edit, Leave, Step
 from shammah.screen.toolbar import Status, bottom_line
-from shammah.screen.typeahead import Keyboard
 from shammah.session import Session
 from shammah.settings import Settings
 
@@ -40,7 +38,7 @@ class Chat:
         models: LocalModels,
         store: Store,
         out: Output,
-        keyboard: Keyboard,
+        keyboard: Listener,
     ) -> None:
         self.session = session
         self.settings = settings
@@ -55,7 +53,7 @@ class Chat:
 
     # The loop
 
-    def run(self, prompt: Prompt) -> None:
+    def run(self, prompt: LineReader) -> None:
         """Read and carry out lines until the person leaves."""
         step: Step | None = None
         while not isinstance(step, Leave):
@@ -104,7 +102,7 @@ class Chat:
                 write=answer.write,
                 end=answer.end,
                 note=self.out.note,
-                waiting=WaitingLine(sys.stdout, self.out.width),
+                waiting=self.out.waiting(),
                 stop_pressed=self._keyboard.stop_pressed,
             )
         self._tell_end(finish)

@@ -39,6 +39,8 @@ def state_word(engine: LocalEngine) -> str:
 
 def way(state: bootstrap.State | None) -> str:
     """How far the larger model is on its way, for the bottom line; "" where it is ready or none is wanted."""
+    if state is None or not state.model:  # None was chosen yet, or none is here and none may be fetched.
+        return ""
     match state:
         case bootstrap.Waiting(model=model):
             return f"{short(model)}: looking for it"
@@ -56,7 +58,7 @@ def way(state: bootstrap.State | None) -> str:
 
 def short(model: str) -> str:
     """A model's name without what all of the family share."""
-    return model.removeprefix("Qwen2.5-").removesuffix("-Instruct") or "a larger model"
+    return model.removeprefix("Qwen2.5-").removesuffix("-Instruct")
 
 
 def _transfer(state: bootstrap.Downloading) -> str:

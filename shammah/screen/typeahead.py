@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from prompt_toolkit.input import Input
 from prompt_toolkit.input.typeahead import store_typeahead
 from prompt_toolkit.key_binding import KeyPress
 from prompt_toolkit.keys import Keys
 
+from shammah.screen.person import Signals
 from shammah.screen.terminal import PASTE_OFF, PASTE_ON
 
 _STOP = {Keys.ControlC, Keys.SIGINT}
@@ -20,18 +21,17 @@ _ENTER = {Keys.ControlM, Keys.ControlJ}
 class Keyboard:
     """Reads keys without waiting for them; use inside `listening()`."""
 
-    def __init__(self, keys: Input, pause: Callable[[], None], take_interrupt: Callable[[], bool]) -> None:
-        """`pause` stops the process as Ctrl-Z does; `take_interrupt` tells whether SIGINT came meanwhile."""
+    def __init__(self, keys: Input, signals: Signals) -> None:
         self._input = keys
-        self._pause = pause
-        self.take_interrupt = take_interrupt
+        self._signals = signals
+        self.take_interrupt = signals.take_interrupt
         self._waiting: list[KeyPress] = []
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
         """Take the keyboard over: no echo, and a paste comes as one piece."""
         self._waiting = []
-        with self._input.raw_mode():
+        with self._signals.ending_held(), self._input.raw_mode():
             _write(PASTE_ON)
             try:
                 yield
@@ -46,7 +46,7 @@ class Keyboard:
             if press.key in _STOP:
                 stop = True
             elif press.key == Keys.ControlZ:
-                self._pause()
+                self._signals.pause()
             elif press.key != Keys.ControlD:
                 self._waiting.append(press)
         return stop

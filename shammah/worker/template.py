@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from jinja2 import TemplateError
@@ -15,6 +15,16 @@ from shammah.errors import ModelError
 from shammah.message import Message
 from shammah.worker.text import Text
 
+CHATML = (
+    "{%- for message in messages %}"
+    "{%- if loop.first and message.role != 'system' %}"
+    "{{- '<|im_start|>system\\nYou are a helpful assistant.<|im_end|>\\n' }}"
+    "{%- endif %}"
+    "{{- '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' }}"
+    "{%- endfor %}"
+    "{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{%- endif %}"
+)
+"""The form that Qwen2.5 was trained on, for models that come without a template."""
 _REFUSALS = (TemplateError, ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 """What a template that is wrong, or hostile, ends with: Python's own errors pass through jinja2 as they are."""
 
@@ -32,7 +42,7 @@ class ChatTemplate:
         environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
         environment.globals["raise_exception"] = _refuse
         try:
-            self._template = environment.from_string(_source(folder))
+            self._template = environment.from_string(_source(folder, text.special))
         except (OSError, *_REFUSALS) as cause:
             raise _unusable(cause) from cause
         markers = sorted(text.special, key=len, reverse=True)
@@ -71,11 +81,14 @@ def _put_back(part: str, contents: dict[str, str]) -> str:
     return re.sub("\ue000[0-9a-f]+\\.[0-9]+\ue001", lambda name: contents.get(name[0], name[0]), part)
 
 
-def _source(folder: Path) -> str:
+def _source(folder: Path, special: Mapping[str, int]) -> str:
     alone = folder / "chat_template.jinja"
     if alone.exists():
         return alone.read_text(encoding="utf-8")
-    template = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))["chat_template"]
+    settings = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    if isinstance(settings, dict) and "chat_template" not in settings and {"<|im_start|>", "<|im_end|>"} <= special.keys():
+        return CHATML  # Exporters leave the template out; these two tokens belong to no other.
+    template = settings["chat_template"]
     if isinstance(template, list):
         template = {entry["name"]: entry["template"] for entry in template}["default"]
     if not isinstance(template, str):
