@@ -38,6 +38,7 @@ from tests.terminal import (
     CTRL_Z,
     PASTE_OFF,
     PASTE_ON,
+    SHORT,
     Terminal,
     gone,
     left_as_it_was,
@@ -45,27 +46,10 @@ from tests.terminal import (
     turns,
 )  # fmt: skip
 
-SHORT = ("-q", "--max-tokens", "12", "--temperature", "1")
 CLEAR_LINE = "\x1b[2K"
 MOST_MISSING_MS = 250.0
 MOST_STOP_MS = 300.0
 MOST_NEXT_S = 5.0
-
-Figures = dict[str, float]
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a trial has shown."""
-
-    promise: int
-    kept: bool
-    figure: str
-    aim: str
-    figures: Figures
-
-    def __str__(self) -> str:
-        return f"promise {self.promise}: {'kept' if self.kept else 'MISSED'} · figure: {self.figure} · aim: {self.aim}"
 
 
 @dataclass
@@ -109,7 +93,7 @@ class Asked:
     start: int
 
 
-def try_kills(room: Room, count: int) -> Result:
+def try_kills(room: Room, count: int) -> Reached:
     """Kill chats while questions are asked one after the other."""
     lost = unreadable = acknowledged = 0
     home, known = room.home(), set[str]()
@@ -122,19 +106,18 @@ def try_kills(room: Room, count: int) -> Result:
             lost += len(known - {question for question, *_ in turns(home)})
         except HistoryError:
             unreadable += 1
-    return Result(
+    return Reached(
         1,
-        lost == unreadable == 0,
         f"{count} kills, {acknowledged} questions acknowledged, {lost} lost, {unreadable} unreadable stores",
         "0 lost, 0 unreadable stores",
-        {"kills": count, "acknowledged": acknowledged, "lost": lost, "unreadable": unreadable},
+        lost == unreadable == 0,
     )
 
 
 def _ask_until_killed(room: Room, home: Path, number: int) -> set[str]:
     """One chat that is killed at some moment; returns the questions that it showed any sign of answering."""
     asked: list[Asked] = []
-    with terminal(home, *SHORT) as chat:
+    with terminal(home, "-q", *SHORT) as chat:
         chat.until(lambda: chat.at_prompt, "no prompt")
         end = time.monotonic() + room.chance.uniform(0, 2.5)
         while time.monotonic() < end:
@@ -156,7 +139,7 @@ def reply(text: str) -> str:
 # Promise 2: SIGKILL of the chat while an answer streams
 
 
-def try_streaming_kills(room: Room, count: int) -> Result:
+def try_streaming_kills(room: Room, count: int) -> Reached:
     """Kill chats in mid-answer and compare what was on the terminal with what is stored."""
     missing, streaming, wrong = [0.0], 0, 0
     for _ in range(count):
@@ -176,13 +159,12 @@ def try_streaming_kills(room: Room, count: int) -> Result:
         wrong += reason != "interrupted" or text[: len(kept)] != kept[: len(text)]
         if len(kept) < len(text):
             missing.append(1000 * (killed - shown[len(kept)][1]))
-    return Result(
+    return Reached(
         2,
-        max(missing) <= MOST_MISSING_MS and not wrong,
         f"{streaming} of {count} kills in mid-answer, at most {max(missing):.0f} ms of text missing, "
         f"{wrong} answers unlike what was shown",
         f"at most {MOST_MISSING_MS:.0f} ms",
-        {"kills": count, "streaming": streaming, "most_missing_ms": round(max(missing), 1), "wrong": wrong},
+        max(missing) <= MOST_MISSING_MS and not wrong,
     )
 
 
@@ -201,7 +183,7 @@ def _timed(chat: Terminal, at: int) -> list[tuple[str, float]]:
 # Promise 11: Ctrl-C at random times
 
 
-def try_stops(room: Room, count: int) -> Result:
+def try_stops(room: Room, count: int) -> Reached:
     """Press Ctrl-C while a model loads, while it reads and while it answers; time how long the prompt takes."""
     loads, reads = max(count // 5, 1), max(count * 2 // 5, 1)
     times = {
@@ -210,20 +192,18 @@ def try_stops(room: Room, count: int) -> Result:
         "decode": list(_stop_answers(room, max(count - loads - reads, 1), reading=False)),
     }
     every = [time for kind in times.values() for time in kind]
-    shares = {f"{kind}_p99_ms": round(_percentile(found, 0.99), 1) for kind, found in times.items()}
     middle, most = statistics.median(every), _percentile(every, 0.99)
-    return Result(
+    return Reached(
         11,
-        most <= MOST_STOP_MS,
         f"{len(every)} stops, prompt back after p50 {middle:.0f} ms, p99 {most:.0f} ms "
         f"({', '.join(f'{kind} {_percentile(found, 0.99):.0f}' for kind, found in times.items())})",
         f"p99 at most {MOST_STOP_MS:.0f} ms",
-        {"stops": len(every), "p50_ms": round(middle, 1), "p99_ms": round(most, 1), **shares},
+        most <= MOST_STOP_MS,
     )
 
 
 def _stop_load(room: Room) -> float:
-    with terminal(room.home(), *SHORT) as chat:
+    with terminal(room.home(), "-q", *SHORT) as chat:
         chat.until(lambda: chat.at_prompt, "no prompt")
         chat.enter("too early?")
         chat.pump(room.chance.uniform(0, 0.3))
@@ -237,8 +217,7 @@ def _stop_answers(room: Room, count: int, *, reading: bool) -> Iterator[float]:
             chat.ask("/new")
             if reading:
                 chat.ask(f"/file {room.long_file(home)}")
-                start = chat.enter("what is it about?")
-                chat.until(lambda start=start: PASTE_ON in chat.raw[start:], "it does not listen")  # type: ignore[misc]
+                chat.send("what is it about?")
             else:
                 chat.begin("tell me more", characters=1)
             chat.pump(room.chance.uniform(0, 0.15 if reading else 0.5))
@@ -275,7 +254,7 @@ class Deaths:
     told_s: list[float] = field(default_factory=lambda: [0.0])
 
 
-def try_worker_deaths(room: Room, count: int) -> Result:
+def try_worker_deaths(room: Room, count: int) -> Reached:
     """Harm the worker at random points; then the chat must live, keep the part, and answer the next question."""
     deaths = Deaths()
     for number in range(count):
@@ -285,17 +264,13 @@ def try_worker_deaths(room: Room, count: int) -> Result:
         except AssertionError as error:  # Nothing more came from the chat.
             print(f"  {fault.name} while {moment}: {error}", file=sys.stderr)
     slowest = max(deaths.next_s)
-    return Result(
+    return Reached(
         14,
-        deaths.alive == count and not deaths.unkept and slowest <= MOST_NEXT_S,
         f"chat alive {deaths.alive} of {count}, {deaths.unkept} partial answers not kept, told after at most "
         f"{max(deaths.told_s):.1f} s, next answer after at most {slowest:.1f} s",
         f"all alive, all kept, next answer in at most {MOST_NEXT_S:.0f} s",
-        {
-            "harmed": count, "alive": deaths.alive, "unkept": deaths.unkept,
-            "most_told_s": round(max(deaths.told_s), 2), "most_next_s": round(slowest, 2),
-        },
-    )  # fmt: skip
+        deaths.alive == count and not deaths.unkept and slowest <= MOST_NEXT_S,
+    )
 
 
 def _harm_worker(room: Room, fault: int, moment: str, deaths: Deaths) -> None:
@@ -330,8 +305,8 @@ def _bring_to(chat: Terminal, room: Room, home: Path, moment: str) -> int:
         chat.begin("tell me more", characters=1)
         return start
     chat.ask(f"/file {room.long_file(home)}")
-    start = chat.enter("what is it about?")
-    chat.until(lambda: PASTE_ON in chat.raw[start:], "it does not listen")
+    start = len(chat.raw)
+    chat.send("what is it about?")
     return start
 
 
@@ -356,7 +331,7 @@ sys.exit(run(sys.argv[2:]))
 """
 
 
-def try_endings(room: Room, count: int) -> Result:
+def try_endings(room: Room, count: int) -> Reached:
     """End chats in every way and state; `count` rounds."""
     wrong: Counter[str] = Counter()
     ended = 0
@@ -371,12 +346,11 @@ def try_endings(room: Room, count: int) -> Result:
                 wrong[f"{way} while {state}: {trouble}"] += bool(trouble)
     for what, times in (+wrong).items():
         print(f"  {times} × {what}", file=sys.stderr)
-    return Result(
+    return Reached(
         17,
-        not wrong.total(),
         f"{ended} endings, {wrong.total()} left the terminal changed or a worker running",
         "0",
-        {"endings": ended, "wrong": wrong.total()},
+        not wrong.total(),
     )
 
 
@@ -480,7 +454,7 @@ PARTS = (
 )
 
 
-def try_pastes(room: Room, count: int) -> Result:
+def try_pastes(room: Room, count: int) -> Reached:
     """Paste hostile texts and `count` made-up ones; none may be sent."""
     made_up = ["".join(room.chance.choices(PARTS, k=room.chance.randint(1, 30))) for _ in range(count)]
     home, sent = room.home(), 0
@@ -498,7 +472,7 @@ def try_pastes(room: Room, count: int) -> Result:
     chat.close()
     sent += len(turns(home)) + (home.parent / "pasted").exists()
     tried = len(HOSTILE) + count
-    return Result(18, not sent, f"{tried} pastes up to 1 MB, {sent} sent", "0 sent", {"pastes": tried, "sent": sent})
+    return Reached(18, f"{tried} pastes up to 1 MB, {sent} sent", "0 sent", not sent)
 
 
 def _ready(home: Path) -> Terminal:
@@ -521,7 +495,7 @@ def _quiet(chat: Terminal) -> None:
             return
 
 
-TRIALS: dict[int, tuple[Callable[[Room, int], Result], int]] = {
+TRIALS: dict[int, tuple[Callable[[Room, int], Reached], int]] = {
     1: (try_kills, 1_000),
     2: (try_streaming_kills, 500),
     11: (try_stops, 200),
@@ -550,8 +524,8 @@ def main() -> int:
             room = Room(Path(folder) / str(promise), endless, random.Random(chosen.seed))
             results.append(trial(room, min(chosen.count or count, count)))
             print(results[-1], flush=True)
-    write(chosen.json, [Reached(r.promise, r.figure, r.aim, r.kept) for r in results])
-    return 0 if all(result.kept for result in results) else 1
+    write(chosen.json, results)
+    return 0 if all(result.held for result in results) else 1
 
 
 if __name__ == "__main__":

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
 
 from shammah.commandline import Arguments, parse
 from shammah.environment import Environment, read
-from shammah.errors import NotYetError, ShammahError, UsageError
+from shammah.errors import ConfigError, NotYetError, ShammahError, UsageError
 
 ANSWERED, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 _GROUPS = ("setup", "doctor", "models", "config", "history", "bench")
@@ -17,7 +18,7 @@ _GROUPS = ("setup", "doctor", "models", "config", "history", "bench")
 def run(arguments: Sequence[str]) -> int:
     """Do what the arguments say; returns the exit status."""
     try:
-        return _run(list(arguments))
+        return _run_to_the_end(list(arguments))
     except UsageError as error:
         _tell(error)
         return WRONG_USAGE
@@ -27,8 +28,7 @@ def run(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        # The reader of our output is gone; Python would complain once more when it closes the stream.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()  # The reader of our output is gone.
         return FAILED
     except Exception as cause:
         if "--verbose" in arguments:
@@ -39,20 +39,75 @@ def run(arguments: Sequence[str]) -> int:
         return FAILED
 
 
+def _run_to_the_end(arguments: list[str]) -> int:
+    """Run, and see that what was printed has reached its place, for no one would hear of it at the exit."""
+    if sys.stdout is None:
+        raise ShammahError(
+            "Standard output is closed, so that nothing can be shown",
+            hint="Leave >&- out; > FILE keeps the answer in a file",
+        )
+    try:
+        return _run(arguments)
+    finally:
+        _flush_output()
+
+
+def _flush_output() -> None:
+    try:
+        sys.stdout.flush()
+    except OSError:
+        from shammah.screen.printer import output_told
+
+        _drop_output()
+        with output_told():
+            raise
+
+
+def _drop_output() -> None:
+    """Let go of what standard output did not take: Python would try it once more, and complain, at the exit."""
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, sys.stdout.fileno())
+    os.close(nothing)
+
+
 def _run(arguments: list[str]) -> int:
     environment = read()
     if arguments and arguments[0] in _GROUPS:
         from shammah.subcommands import run_subcommand  # Late: the chat needs none of it.
 
         return run_subcommand(arguments, environment)
-    given = parse(arguments)
+    given = _parsed(arguments)
+    _refuse_wrong_values(given)
     if given.cloud:
         raise NotYetError("Asking Claude is not part of this version yet", hint="Leave --cloud out")
     return _answer(given, environment)
 
 
+def _parsed(arguments: list[str]) -> Arguments:
+    try:
+        return parse(arguments)
+    except OSError:  # From --help and --version.
+        from shammah.screen.printer import output_told
+
+        with output_told():
+            raise
+
+
+def _refuse_wrong_values(given: Arguments) -> None:
+    """An option that sets a setting for this run is bound as that setting is."""
+    from shammah.app import overrides  # Late: --help and --version should cost nothing.
+    from shammah.config import Config, with_value
+
+    for key, value in overrides(given).items():
+        try:
+            with_value(Config(), key, value)
+        except ConfigError as error:
+            option = "--" + key.partition(".")[2].replace("_", "-")
+            raise UsageError(str(error).replace(key, option), hint="shammah --help shows what there is") from error
+
+
 def _answer(given: Arguments, environment: Environment) -> int:
-    from shammah import app  # Late: --help and --version should cost nothing.
+    from shammah import app
 
     question = " ".join([*given.question, given.prompt or ""]).strip()
     piped = "" if sys.stdin is None or sys.stdin.isatty() else _piped_text()
@@ -72,4 +127,6 @@ def _piped_text() -> str:
 def _tell(error: ShammahError) -> None:
     from shammah.screen.printer import error_lines, never_failing
 
-    print(error_lines(error), file=never_failing(sys.stderr))
+    if sys.stderr is not None:  # Closed: print would take standard output in its place.
+        with contextlib.suppress(OSError):
+            print(error_lines(error), file=never_failing(sys.stderr))

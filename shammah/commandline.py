@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from shammah import __version__
 from shammah.errors import UsageError
@@ -17,6 +18,10 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raise what is wrong."""
         raise UsageError(message[:1].upper() + message[1:], hint=f"{self.prog} --help shows what there is")
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        # Argparse's own passes over a full disk in silence.
+        (file or sys.stdout).write(message)
 
 
 @dataclass
@@ -44,7 +49,7 @@ class Arguments(argparse.Namespace):
 
 
 def parse(arguments: Sequence[str]) -> Arguments:
-    """The arguments of the chat and of one question.
+    """The arguments of the chat and of one question; whether a number is in its bounds, the settings tell.
 
     Raises:
         UsageError: they are not understood.
@@ -78,9 +83,9 @@ def parser() -> argparse.ArgumentParser:
     )
     add("--local", action="store_true", help="answer on this machine only")
     add("--cloud", action="store_true", help="ask Claude (not in this version yet)")
-    add("--max-tokens", type=_at_least_one, metavar="N", help="most tokens of the answer")
-    add("--temperature", type=_not_negative, metavar="T", help="0 always takes the likeliest word")
-    add("--top-k", type=_at_least_one, metavar="K", help="choose among the K likeliest words")
+    add("--max-tokens", type=int, metavar="N", help="most tokens of the answer")
+    add("--temperature", type=float, metavar="T", help="0 always takes the likeliest word")
+    add("--top-k", type=int, metavar="K", help="choose among the K likeliest words")
     add("--greedy", action="store_true", help="the same as --temperature 0")
     add("--seed", type=int, metavar="N", help="the same seed gives the same answer")
     add("--json", action="store_true", help="print one JSON object")
@@ -89,17 +94,3 @@ def parser() -> argparse.ArgumentParser:
     add("--verbose", action="store_true", help="tell what is done, and the whole trace of an error")
     add("--version", action="version", version=f"shammah {__version__}")
     return made
-
-
-def _at_least_one(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is less than 1")
-    return number
-
-
-def _not_negative(text: str) -> float:
-    number = float(text)
-    if not 0 <= number <= 10:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 10")
-    return number

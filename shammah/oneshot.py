@@ -14,7 +14,8 @@ from shammah.errors import EngineError
 from shammah.message import Event, Finish, Notice, Options, Piece, Trimmed
 from shammah.models.engines import LocalModels
 from shammah.screen.answer import left_out
-from shammah.screen.printer import Printer, markdown_printer, never_failing, notice, plain_printer
+from shammah.screen.printer import Printer, markdown_printer, never_failing, notice, output_told, plain_printer
+from shammah.screen.terminal import ENDING
 from shammah.session import Receipt, Session
 
 ANSWERED, FAILED, INTERRUPTED = 0, 1, 130
@@ -53,7 +54,8 @@ class OneShot:
             case Piece() if self._as_json:
                 self._said.append(event.text)
             case Piece():
-                self._printer.write(event.text)
+                with output_told():
+                    self._printer.write(event.text)
             case Trimmed():
                 self._remark(left_out(event))
             case Notice():
@@ -61,14 +63,16 @@ class OneShot:
 
     def _end(self, receipt: Receipt, conversation: str) -> None:
         if self._as_json:
-            print(json.dumps(as_object("".join(self._said), receipt, conversation), ensure_ascii=True))
+            with output_told():
+                print(json.dumps(as_object("".join(self._said), receipt, conversation), ensure_ascii=True))
             return
-        self._printer.end()
+        with output_told():
+            self._printer.end()
         if self._verbose:
             self._remark(receipt.route.why)
 
     def _remark(self, text: str) -> None:
-        if not self._quiet:
+        if not self._quiet and sys.stderr is not None:  # Closed: print would take standard output in its place.
             print(notice(text, False), file=never_failing(sys.stderr))
 
 
@@ -98,13 +102,16 @@ def as_object(answer: str, receipt: Receipt, conversation: str) -> dict[str, obj
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Let a request to end (SIGTERM) stop the answer as Ctrl-C does, so that what was said is kept."""
+    """Let a request to end stop the answer as Ctrl-C does, so that what was said is kept."""
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, stop)
+    found = [getattr(signal, name) for name in ENDING if hasattr(signal, name)]
+    # What is ignored stays so: nohup does that.
+    before = {number: signal.signal(number, stop) for number in found if signal.getsignal(number) != signal.SIG_IGN}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -15,7 +15,7 @@ from shammah.history.opening import open_store
 from shammah.history.store import Store
 from shammah.paths import Home
 from shammah.screen import reports
-from shammah.screen.printer import never_failing, screen_width
+from shammah.screen.printer import never_failing, output_told, screen_width
 from shammah.screen.safe_text import safe_text
 
 
@@ -26,7 +26,8 @@ def run_subcommand(arguments: Sequence[str], environment: Environment) -> int:
         UsageError: the arguments are not understood.
         NotYetError: the part of the program it needs is not built yet.
     """
-    given = subcommands().parse_args(arguments)
+    with output_told():
+        given = subcommands().parse_args(arguments)
     action: Callable[[argparse.Namespace, Environment], None] = given.action
     action(given, environment)
     return 0
@@ -208,4 +209,5 @@ def _print_rows(rows: reports.Rows) -> None:
 
 
 def _print(text: str) -> None:
-    print(safe_text(text), file=never_failing(sys.stdout))
+    with output_told():
+        print(safe_text(text), file=never_failing(sys.stdout))

@@ -86,6 +86,7 @@ def test_a_longer_context_never_needs_less(model: catalog.Model, context: int, m
 
 def test_the_predicted_memory_is_what_a_worker_was_measured_to_hold() -> None:
     assert find("0.5b").needs.peak(4096) / 1e6 == pytest.approx(819, rel=0.05)
+    assert find("1.5b").needs.peak(4096) / 1e6 == pytest.approx(1922, rel=0.05)
 
 
 def test_the_longest_context_that_fits_is_the_longest() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -145,17 +147,48 @@ def test_tab_completes_a_path(typed: Typed, tmp_path: Path) -> None:
     assert typed(f"what says @{tmp_path}/bad\t?\r") == f"what says @{tmp_path}/badgers.txt?"
 
 
+def test_the_prompt_may_be_repainted_from_another_thread_at_any_time(typed: Typed, prompt: Prompt) -> None:
+    over = threading.Event()
+
+    def worker_tells() -> None:
+        while not over.is_set():
+            prompt.redraw()
+
+    teller = threading.Thread(target=worker_tells)
+    teller.start()
+    try:
+        assert {typed("a line\r") for _ in range(60)} == {"a line"}
+        assert teller.is_alive()
+    finally:
+        over.set()
+        teller.join()
+
+
 # During an answer
 
 
-@pytest.fixture
-def pauses() -> list[str]:
-    return []
+class Signals:
+    """A system in which nothing comes from outside; counts how often the process was stopped."""
+
+    def __init__(self) -> None:
+        self.pauses = 0
+        self.ending_held = contextlib.nullcontext[None]
+
+    def take_interrupt(self) -> bool:
+        return False
+
+    def pause(self) -> None:
+        self.pauses += 1
 
 
 @pytest.fixture
-def keyboard(keys: PipeInput, pauses: list[str]) -> Keyboard:
-    return Keyboard(keys, lambda: pauses.append("paused"), lambda: False)
+def signals() -> Signals:
+    return Signals()
+
+
+@pytest.fixture
+def keyboard(keys: PipeInput, signals: Signals) -> Keyboard:
+    return Keyboard(keys, signals)
 
 
 def test_what_is_typed_ahead_waits_unsent_in_the_next_prompt(keys: PipeInput, keyboard: Keyboard, typed: Typed) -> None:
@@ -183,12 +216,12 @@ def test_ctrl_d_during_an_answer_leaves_nothing(keys: PipeInput, keyboard: Keybo
     assert typed("still here\r") == "still here"
 
 
-def test_ctrl_z_pauses_during_an_answer(keys: PipeInput, keyboard: Keyboard, pauses: list[str]) -> None:
+def test_ctrl_z_pauses_during_an_answer(keys: PipeInput, keyboard: Keyboard, signals: Signals) -> None:
     with keyboard.listening():
         keys.send_text("\x1a")
         keyboard.stop_pressed()
 
-    assert pauses == ["paused"]
+    assert signals.pauses == 1
 
 
 def test_a_paste_during_an_answer_stays_a_paste(keys: PipeInput, keyboard: Keyboard, typed: Typed) -> None:

@@ -171,6 +171,8 @@ WRONG = {
     "--max-tokens 0 q": 2,
     "--max-tokens many q": 2,
     "--temperature -1 q": 2,
+    "--temperature 2.1 q": 2,
+    "--seed -1 q": 2,
     "-f absent.txt q": 2,
     "": 2,
     "-m absent q": 1,
@@ -206,6 +208,7 @@ def test_a_home_that_cannot_be_made_is_told_and_no_log_does_without_it(shammah: 
     assert refused.returncode == 1
     assert_two_lines(refused.stderr)
     assert nowhere in refused.stderr
+    assert "-n goes without" in refused.stderr
     if sys.platform == "linux":
         assert shammah(*SHORT, "-n", "what?", SHAMMAH_HOME=nowhere).returncode == 0
 
@@ -227,25 +230,48 @@ def test_a_reader_that_leaves_early_ends_it_quietly_and_the_part_is_kept(home: P
     assert safe_text(kept(home)[0][1]).startswith(done.stdout)
 
 
+PRINTING = ["$short 'what is this?'", "$short --json 'what is this?'", "config show", "--version", "config --help"]
+
+
 @posix
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full device")
-def test_a_full_disk_is_told_in_two_lines(home: Path) -> None:
-    done = shell(home, "$shammah $short 'what is this?' > /dev/full")
+@pytest.mark.parametrize("arguments", PRINTING)
+@pytest.mark.parametrize("held_back", ["", "PYTHONUNBUFFERED=1"])
+def test_a_full_disk_is_told_in_two_lines(home: Path, arguments: str, held_back: str) -> None:
+    done = shell(home, f"unset PYTHONUNBUFFERED; {held_back} $shammah {arguments} > /dev/full")
 
     assert done.returncode == 1
     assert_two_lines(done.stderr)
+    assert "Standard output cannot be written to: No space left on device" in done.stderr
 
 
 @posix
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
-def test_an_interrupted_answer_ends_with_130_and_is_kept(home: Path, endless: str, number: int) -> None:
+@pytest.mark.parametrize("arguments", PRINTING)
+def test_closed_standard_output_is_told_in_two_lines(home: Path, arguments: str) -> None:
+    done = shell(home, f"$shammah {arguments} >&-")
+
+    assert done.returncode == 1
+    assert_two_lines(done.stderr)
+    assert "Standard output is closed" in done.stderr
+
+
+@posix
+def test_with_standard_error_closed_an_error_is_not_taken_for_the_answer(home: Path) -> None:
+    done = shell(home, "$shammah -f absent.txt q 2>&-")
+
+    assert (done.returncode, done.stdout) == (2, "")
+
+
+@posix
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT"])
+def test_an_interrupted_answer_ends_with_130_and_is_kept(home: Path, endless: str, name: str) -> None:
     with subprocess.Popen(
         [*SHAMMAH, "-m", endless, "tell me all"], env=environment(home), stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0,
     ) as running:  # fmt: skip
         assert running.stdout
         begun = running.stdout.read(20)
-        running.send_signal(number)
+        running.send_signal(getattr(signal, name))
         rest, errors = running.communicate(timeout=60)
 
     shown = (begun + rest).decode()
@@ -254,6 +280,13 @@ def test_an_interrupted_answer_ends_with_130_and_is_kept(home: Path, endless: st
     assert reason == "interrupted"
     # A piece is kept first and shown then.
     assert safe_text(answer).startswith(shown.removesuffix("\n"))
+
+
+@posix
+def test_an_answer_outlives_a_hang_up_where_that_is_ignored(home: Path, endless: str) -> None:
+    done = shell(home, f"trap '' HUP; $shammah -m {endless} --max-tokens 99 'tell me' & sleep 3; kill -HUP $!; wait $!")
+
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @posix

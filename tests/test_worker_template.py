@@ -182,7 +182,7 @@ def test_a_template_finds_no_files_and_no_environment(tmp_path: Path, text: Text
         None,
         "",
         "{",
-        "{}",
+        "[]",
         '{"chat_template": null}',
         '{"chat_template": 7}',
         '{"chat_template": []}',

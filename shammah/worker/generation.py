@@ -2,35 +2,58 @@
 
 Driven by onnxruntime-genai for the cache and the runs; the loop and the choice of each token are ours, so that a change
 of temperature or seed costs no cache, and the same seed gives the same answer.
+
+With drafts (speculation.py) several tokens are verified in one run, each picked from its row as the plain loop picks.
+What holds then depends on the graph, and is found out on the model itself:
+- A row gives the same bits alone and among others: every answer, greedy or drawn, is the plain loop's token for token.
+  GroupQueryAttention alone breaks this on a processor (one query row takes another kernel); a graph whose attention
+  sees two rows where one comes in keeps it.
+- Else rounding would decide near ties, by how the rows happened to be grouped: greedy and seeded answers take the plain
+  loop, and only answers that nobody can ask for again (drawn without a seed) are drafted, from the same distributions
+  up to that rounding.
 """
 
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import onnxruntime_genai as og
+from numpy.typing import NDArray
 
 from shammah.errors import ModelError
 from shammah.worker.prefix import shared_prefix, slices
 from shammah.worker.sampling import Sampler
+from shammah.worker.speculation import Pace, Speculation
 
 SLICE = 64
 """Tokens of a prompt run at once: short enough to stop soon, long enough to be as fast as any."""
 
 
+@dataclass(frozen=True)
+class Rows:
+    """What a model does with several rows at once, compared with one: all logits given, and with the same bits."""
+
+    all_given: bool
+    same_bits: bool
+
+
 class Decoder:
     """One model in memory with one KV cache of at most `context` tokens."""
 
-    def __init__(self, folder: Path, context: int, threads: int) -> None:
-        """Load the model.
+    def __init__(
+        self, folder: Path, context: int, threads: int, clock: Callable[[], float] = time.perf_counter
+    ) -> None:
+        """Load the model; `clock` measures whether drafts pay.
 
         Raises:
             ModelError: the folder holds no model that onnxruntime-genai can load.
         """
-        limit = _context_length(folder)
+        limit, self._logits = _facts(folder)
         self.context = min(context, limit)
         try:
             config = og.Config(str(folder))
@@ -45,6 +68,9 @@ class Decoder:
         self._generator: og.Generator | None = None
         self._held: list[int] = []
         self._settled = 0
+        self._clock = clock
+        self._rows: Rows | None = None
+        self.pace = Pace()
 
     @property
     def device(self) -> str:
@@ -69,20 +95,80 @@ class Decoder:
             go_on = progress(stop)
         return kept
 
-    def generate(self, sampler: Sampler, stops: frozenset[int]) -> Generator[int]:
+    def generate(
+        self, sampler: Sampler, stops: frozenset[int], *, draft: bool = False, repeatable: bool = True
+    ) -> Generator[int]:
         """New tokens one by one, after `read` brought the prompt in; ends before a stop token or with a full cache.
 
-        A token enters the cache only when the next one is asked for, so the end-of-turn token never does.
+        A token enters the cache only when the next one is asked for, so the end-of-turn token never does. `draft` lets
+        several be verified at once where that pays; `repeatable` answers only where it changes no token.
         """
         generator = self._ensure_generator()
-        while True:
-            token = sampler.pick(generator.get_logits()[0, -1])
-            if token in stops:
-                return
-            yield token
-            if len(self._held) >= self.context:
-                return
+        speculation = Speculation(self._held, stops, self.pace) if draft else None
+        drafted: list[int] = []
+        logits = generator.get_logits()[0]
+        certain = len(self._held)
+        try:
+            while True:
+                for expected, row in zip([*drafted, None], logits, strict=True):
+                    token = sampler.pick(row)
+                    if token in stops:
+                        return
+                    if speculation is not None:
+                        speculation.add(token)
+                    yield token
+                    if token != expected:
+                        break
+                    certain += 1
+                self._rewind(generator, certain)
+                if certain >= self.context:
+                    return
+                drafted = self._draft(speculation, repeatable)
+                logits = self._run(generator, token, drafted)
+                certain += 1
+                if speculation is not None and self._rows is None and certain < self.context:
+                    self._rows = self._compare_rows(generator, logits[0])
+        finally:
+            self._rewind(generator, certain)
+
+    def _draft(self, speculation: Speculation | None, repeatable: bool) -> list[int]:
+        if speculation is None or self._rows is None or not self._rows.all_given:
+            return []
+        if repeatable and not self._rows.same_bits:
+            return []
+        # The last place of all is always taken by a row alone: a graph has no room there to run it as two.
+        return speculation.draft(self.context - len(self._held) - 2)
+
+    def _run(self, generator: og.Generator, token: int, drafted: list[int]) -> NDArray[np.float32]:
+        """Run a token and its draft; returns the logits of all, [tokens, vocabulary]."""
+        started = self._clock()
+        self._append(generator, [token, *drafted])
+        logits = self._all_logits(generator) if drafted else generator.get_logits()[0]
+        self.pace.record(1 + len(drafted), self._clock() - started)
+        if self._rows is not None and self._rows.same_bits:
+            self._settled = len(self._held)
+        return logits
+
+    def _compare_rows(self, generator: og.Generator, alone: NDArray[np.float32]) -> Rows:
+        """Run the newest token once more beside the one before it, and compare with its logits from a run alone.
+
+        The cache is left as it was. Other bits in the attention of any layer reach some logit at any length that was
+        tried, from 3 tokens to 900; where they were the same once, they were at every length.
+        """
+        *_, before, token = self._held
+        self._rewind(generator, len(self._held) - 2)
+        self._append(generator, [before, token])
+        logits = self._all_logits(generator)
+        rows = Rows(len(logits) == 2, np.array_equal(logits[-1], alone))
+        if not rows.same_bits:
+            self._rewind(generator, len(self._held) - 1)
             self._append(generator, [token])
+        return rows
+
+    def _all_logits(self, generator: og.Generator) -> NDArray[np.float32]:
+        """The logits of every row of the last run; of the last alone where the graph gives no others."""
+        logits: NDArray[np.float32] = generator.get_output(self._logits)[0]
+        return logits
 
     def forget(self) -> None:
         """Free the cache; the next prompt is read from its first token."""
@@ -108,11 +194,14 @@ class Decoder:
         self._settled = min(self._settled, length)
 
 
-def _context_length(folder: Path) -> int:
+def _facts(folder: Path) -> tuple[int, str]:
+    """The most tokens that the model takes, and the name of its logits."""
     path = folder / "genai_config.json"
     try:
-        return int(json.loads(path.read_text(encoding="utf-8"))["model"]["context_length"])
-    except (OSError, ValueError, KeyError, TypeError) as cause:
+        model = json.loads(path.read_text(encoding="utf-8"))["model"]
+        outputs = model.get("decoder", {}).get("outputs", {})
+        return int(model["context_length"]), str(outputs.get("logits", "logits"))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as cause:
         raise ModelError(
             f"There is no usable {path.name} in {folder}: {cause!r}",
             hint="Name a folder that holds a prepared model, or choose one with /model",

@@ -113,7 +113,7 @@ class Service:
         stream = model.text.stream()
         sampler = Sampler(sampling, request.options.seed, prompt)
         reason, count, told = "stop", 0, 0
-        tokens = model.decoder.generate(sampler, model.stops)
+        tokens = model.decoder.generate(sampler, model.stops, draft=True, repeatable=_repeatable(sampling, request))
         for token in tokens:
             count += 1
             if piece := stream.add(token):
@@ -158,6 +158,11 @@ class Service:
     def _forget(self) -> None:
         if self._model is not None:
             self._model.decoder.forget()
+
+
+def _repeatable(sampling: Sampling, request: Generate) -> bool:
+    """Whether the same request must give the same answer again."""
+    return sampling.temperature == 0 or sampling.top_k == 1 or request.options.seed is not None
 
 
 def warm_prefix(template: ChatTemplate, messages: Sequence[Message]) -> list[int]:
