@@ -353,6 +353,8 @@ def test_a_dumb_terminal_gets_lines_and_no_control_codes(home: Path) -> None:
 def test_ctrl_c_on_a_dumb_terminal_stops_the_answer_drops_the_line_and_leaves(home: Path, endless: Path) -> None:
     with terminal(home, "-m", str(endless), environment=DUMB) as dumb:
         dumb.until(lambda: dumb.raw.endswith("> "), "no sign")
+        ready = re.compile(r"answers +endless.*state +ready", re.DOTALL)
+        dumb.until(lambda: bool(ready.search(ask_in_lines(dumb, "/status"))), "endless is not ready")
         start = len(dumb.raw)
         dumb.press("tell me more\r")
         dumb.until(lambda: len(dumb.raw) > start + 400, "no answer")

@@ -1,0 +1,125 @@
+"""One downloaded export side by side: as it is, prepared, and llama.cpp with the same weights; in turn, in one run."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from scripts.sections import Row, Section
+from shammah.environment import worker_environment
+from shammah.loader.prepare import prepare
+from shammah.loader.prepare.genai import model_files
+from shammah.loader.prepare.read import read_export
+from shammah.loader.prepare.synthesise import synthesise
+from shammah.machine import usable_processors
+
+PROMPT, ANSWER = 512, 64
+"""Tokens of the prompt, and of the answer that is timed."""
+
+
+@dataclass(frozen=True)
+class Peer:
+    """llama.cpp: the Python that has llama-cpp-python, and the model as GGUF in Q4_0."""
+
+    python: str
+    model: Path
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Medians over the rounds: seconds, tokens per second, bytes."""
+
+    load_s: float
+    prefill: float
+    decode: float
+    peak_bytes: float
+
+
+def comparison(folder: Path, peer: Peer | None, rounds: int) -> Section:
+    """Measure a folder with a hub export, `rounds` fresh processes of each kind in turn."""
+    with tempfile.TemporaryDirectory(prefix="compare-", dir=folder.parent) as scratch:
+        commands = {
+            name: [sys.executable, str(ROOT / "scripts" / "measure_decoder.py"), str(made)]
+            for name, made in _forms(folder, Path(scratch)).items()
+        }
+        if peer:
+            commands["llama.cpp Q4_0"] = [peer.python, str(ROOT / "scripts" / "measure_llama.py"), str(peer.model)]
+        # In turn, so that whatever else the machine does falls on all alike.
+        taken = [{name: _measured(command) for name, command in commands.items()} for _ in range(rounds)]
+    found = {name: _medians([one[name] for one in taken]) for name in commands}
+    how = (
+        f"Medians of {rounds} fresh processes of each kind, taken in turn; {usable_processors()} threads, "
+        f"a prompt of {PROMPT} tokens, then {ANSWER} tokens, greedy."
+    )
+    return Section(f"{folder.name}: as downloaded, prepared, and llama.cpp", how, list(_rows(found)))
+
+
+def _forms(folder: Path, scratch: Path) -> Mapping[str, Path]:
+    """The folders to load: each 4-bit graph as it was downloaded, and prepared from the smallest."""
+    forms = {}
+    graphs = [name for name in ("model_q4.onnx", "model_q4f16.onnx") if (folder / "onnx" / name).is_file()]
+    for name in graphs:
+        forms[f"{name} as downloaded"] = _as_downloaded(folder, name, scratch / name)
+    out = scratch / "prepared"
+    prepare(folder, f"onnx/{graphs[-1]}", out, lambda *_: None, usable_processors())
+    return {**forms, "prepared": out}
+
+
+def _as_downloaded(folder: Path, name: str, out: Path) -> Path:
+    out.mkdir()
+    config, generation = model_files(folder)
+    synthesise(read_export(folder / "onnx" / name), config, generation, out)
+    (out / name).unlink()  # The copy with faster products; here the file itself is measured.
+    (out / name).hardlink_to(folder / "onnx" / name)
+    return out
+
+
+def _measured(command: list[str]) -> Figures:
+    numbers = [str(number) for number in (usable_processors(), PROMPT, ANSWER, 3)]
+    done = subprocess.run(
+        [*command, *numbers], cwd=ROOT, env=worker_environment(), stdout=subprocess.PIPE, check=True, text=True
+    )
+    return Figures(**json.loads(done.stdout.strip().splitlines()[-1]))
+
+
+def _medians(taken: list[Figures]) -> Figures:
+    return Figures(**{name: statistics.median(getattr(one, name) for one in taken) for name in vars(taken[0])})
+
+
+def _rows(found: Mapping[str, Figures]) -> list[Row]:
+    rows = [
+        Row(
+            name,
+            f"load {one.load_s:.2f} s, prefill {one.prefill:.0f}/s, decode {one.decode:.1f}/s, "
+            f"peak {one.peak_bytes / 1e6:,.0f} MB",
+        )
+        for name, one in found.items()
+    ]
+    best = found["prepared"]
+    for name, aims in AIMS.items():
+        if other := found.get(name):
+            rows += [_ratio(name, what, getattr(best, what) / getattr(other, what), aim) for what, aim in aims.items()]
+    return rows
+
+
+AIMS: Mapping[str, Mapping[str, float]] = {
+    "model_q4.onnx as downloaded": {"decode": 2.8, "load_s": -0.15, "peak_bytes": -0.55},
+    "llama.cpp Q4_0": {"decode": 1.0, "prefill": 1.1, "peak_bytes": -1.1},
+}
+"""Ratios to reach, prepared against each; negative ones are not to be passed."""
+
+
+def _ratio(against: str, what: str, ratio: float, aim: float) -> Row:
+    word = {"decode": "decode", "prefill": "prefill", "load_s": "load", "peak_bytes": "peak memory"}[what]
+    held = ratio >= aim if aim > 0 else ratio <= -aim
+    bound = "at least" if aim > 0 else "at most"
+    return Row(f"prepared against {against}: {word}", f"{ratio:.2f} ×", f"{bound} {abs(aim):g} ×", held)

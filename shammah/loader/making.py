@@ -1,0 +1,133 @@
+"""Makes a prepared folder: one loader at a time fetches and prepares, the others watch and take what it made."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from shammah.errors import HubError
+from shammah.loader import manifest as manifests
+from shammah.loader.lock import Lock
+from shammah.loader.manifest import Manifest
+from shammah.loader.meter import Meter
+from shammah.loader.seal import seal, unbroken, unseal
+from shammah.machine import usable_processors
+from shammah.models import store
+from shammah.models.protocol import Fetch, Prepared, Preparing, Reply
+
+DOWNLOAD = "download"
+UNFINISHED = ".part-"
+WATCH = 0.3
+UNMOVED = 600.0
+"""Seconds after which a loader that holds the lock and moves nothing is taken to hang; a check may take minutes."""
+
+Send = Callable[[Reply], None]
+
+
+def folder_name(manifest: Manifest) -> str:
+    """What the prepared folder is called: after all that goes into it, and the recipe."""
+    from shammah.loader.prepare import prepared_name  # Late: numpy and onnx come with it.
+
+    return prepared_name(manifest.source)
+
+
+def recipe() -> int:
+    """The recipe that this version of the program prepares with."""
+    from shammah.loader.prepare import RECIPE
+
+    return RECIPE
+
+
+def make(request: Fetch, manifest: Manifest, folder: Path, fetch: Callable[[], Path], send: Send) -> Prepared:
+    """Fetch and prepare into `folder`, unless that has been done; `fetch` returns where the files are.
+
+    Raises:
+        ShammahError: it cannot be done.
+        OSError: the disk refuses.
+    """
+    out = folder / folder_name(manifest)
+    with Lock(folder) as lock:
+        _wait(lock, folder, manifest, send)
+        if not unbroken(out):
+            _clear(folder, out)
+            manifests.write(folder, manifest)
+            _prepare(request, manifest, fetch() / manifest.root, out, send)
+            seal(out, manifest.graph)
+        if not request.keep_download:
+            shutil.rmtree(folder / DOWNLOAD, ignore_errors=True)
+    return Prepared(str(out), store.notes(out))
+
+
+def tidy(folder: Path) -> None:
+    """Delete a download that nobody needs any more and nobody works on."""
+    if (folder / DOWNLOAD).is_dir():
+        with Lock(folder) as lock:
+            if lock.take():
+                shutil.rmtree(folder / DOWNLOAD, ignore_errors=True)
+
+
+def _wait(lock: Lock, folder: Path, manifest: Manifest, send: Send) -> None:
+    """Until the folder is ours; raises HubError where its holder does nothing any more."""
+    if lock.take():
+        return
+    total = sum(file.size for file in manifest.files)
+    amount, since = -1, time.monotonic()
+    with Meter(0, total, send, watching=True) as meter:
+        while not lock.take():
+            now = _bytes(folder)
+            meter.add(min(_bytes(folder / DOWNLOAD), total) - meter.done)
+            if now != amount:
+                amount, since = now, time.monotonic()
+            elif time.monotonic() - since > UNMOVED:
+                hint = f"End the process {lock.holder()}, or wait"
+                raise HubError(f"Another chat fetches {manifest.repo} and gets nowhere", hint=hint, retryable=True)
+            time.sleep(WATCH)
+
+
+def _bytes(folder: Path) -> int:
+    total = 0
+    for path in folder.rglob("*"):
+        try:
+            total += path.stat().st_size if path.is_file() else 0
+        except OSError:
+            continue  # It has just got its name.
+    return total
+
+
+def _clear(folder: Path, out: Path) -> None:
+    """Remove what is damaged, and what a killed loader left behind."""
+    unseal(out)
+    for path in (out, *folder.glob(f"{UNFINISHED}*")):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _prepare(request: Fetch, manifest: Manifest, source: Path, out: Path, send: Send) -> None:
+    if manifest.form == "genai":
+        _link(source, manifest, out)
+        return
+    from shammah.loader.prepare import prepare
+
+    threads = request.threads or usable_processors()
+    prepare(source, manifest.graph, out, lambda step, share: send(Preparing(step, share)), threads)
+
+
+def _link(source: Path, manifest: Manifest, out: Path) -> None:
+    """A genai folder is used as it is: the same files under the name of a prepared folder."""
+    part = out.with_name(f"{UNFINISHED}{out.name}")
+    part.mkdir(mode=0o700)
+    for file in manifest.files:
+        name = Path(file.path).name
+        try:
+            os.link(source / name, part / name)
+        except OSError:  # Some file systems know no second name.
+            shutil.copyfile(source / name, part / name)
+    note = f"{manifest.repo} runs as downloaded: it is in the runtime's own form."
+    manifests.write_whole(part / store.PREPARED, json.dumps({"form": "as downloaded", "notes": [note]}))
+    part.rename(out)
