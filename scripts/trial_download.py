@@ -204,7 +204,7 @@ def try_flips(folder: Path, count: int) -> Reached:
     with Hub(repository(folder, MB)) as hub:
         on_the_way = sum(_mended_on_the_way(hub, folder / "way", place) for place in places)
         on_disk = sum(
-            (_mended_download if number % 2 else _mended_prepared)(hub, folder / "disk", place)
+            (_mended_download if number % 2 else _mended_prepared)(hub, folder / f"disk{number % 2}", place)
             for number, place in enumerate(places)
         )
     return Reached(
@@ -262,9 +262,7 @@ def _flip(path: Path, bit: int) -> None:
 def try_silence(folder: Path, _count: int) -> Reached:
     """A black hole, or a byte in eight seconds, on each route, and a host that takes no call; all at once."""
     faults = [Silence(), Drip(8.0), Drip(8.0, headers=True)]
-    cases: list[tuple[Any, Fault]] = [
-        (route, fault) for route in ("info", "tree", "resolve", "cdn") for fault in faults
-    ]
+    cases = [(route, fault) for route in LISTINGS + FILES for fault in faults]
     repos = repository(folder, MB)
 
     def shown(number: int) -> float | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from shammah.commandline import Parser
 from shammah.environment import Environment, worker_environment
-from shammah.errors import NotYetError, UsageError
+from shammah.errors import ConfigError, ModelError, NotYetError, UsageError
 from shammah.history.opening import open_store
 from shammah.history.store import Store
 from shammah.paths import Home
@@ -99,7 +99,18 @@ def _setup(_given: argparse.Namespace, _environment: Environment) -> None:
 
 
 def _doctor(_given: argparse.Namespace, environment: Environment) -> None:
-    _print_rows(reports.doctor(environment.home))
+    from shammah.config import Config, load
+    from shammah.models.automatic import folder_to_load
+    from shammah.paths import STARTER
+
+    home, config, folder, trouble = Home(environment.home), Config(), STARTER, []
+    try:
+        config = load(home.config)
+        folder = folder_to_load("", config.local, home.models)
+    except (ConfigError, ModelError) as error:
+        trouble = [("trouble", f"{error}. {error.hint}.")]
+    quiet = environment.hf_offline or config.routing.mode == "local"
+    _print_rows([*trouble, *reports.doctor(home.folder, "" if quiet else environment.hf_endpoint, folder)])
 
 
 def _models_list(_given: argparse.Namespace, environment: Environment) -> None:

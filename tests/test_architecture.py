@@ -42,6 +42,7 @@ FLOORS = (
 """The rooms of the package from the ground up; a room imports from lower floors, or from itself."""
 
 HOMES: dict[str, tuple[str, ...]] = {
+    "httpx2": ("loader",),
     "huggingface_hub": ("loader.hub",),
     "jinja2": ("worker",),
     "numpy": ("worker", "loader.prepare"),

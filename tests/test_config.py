@@ -37,6 +37,7 @@ CONTRACT: dict[str, Value | None] = {
     "local.enabled": True,
     "local.size": "auto",
     "local.variant": "instruct",
+    "local.keep_download": False,
     "local.repo": "",
     "local.file": "",
     "local.backend": "auto",

@@ -59,7 +59,9 @@ def repository(folder: Path, *changes: Change, external: bool = False, **config:
         change(model)
     (source / GRAPH).unlink()
     data = "model_q4f16.onnx_data" if external else None
-    onnx.save(model, source / GRAPH, save_as_external_data=external, location=data, size_threshold=256)
+    # As the hub's large exports are written, with the numbers of nodes outside too.
+    outside: dict[str, Any] = {"size_threshold": 16, "convert_attribute": True}
+    onnx.save(model, source / GRAPH, save_as_external_data=external, location=data, **outside)
     settings = json.loads((source / "config.json").read_text()) | config
     (source / "config.json").write_text(json.dumps(settings))
     return source

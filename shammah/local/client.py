@@ -18,6 +18,8 @@ from shammah.message import Event, Finish, Message, Options, Piece, Trimmed, Usa
 
 LOAD_PATIENCE = 30.0
 """Seconds a loading worker may stand still: a slow disk looks like that."""
+CONTEST_PATIENCE = 400.0
+"""The same where providers are tried in processes of their own before one is chosen: four of them, 90 seconds each."""
 PATIENCE = 3.0
 """Seconds an answering worker may stand still."""
 
@@ -30,6 +32,7 @@ class ModelSpec:
     folder: Path
     context: int
     threads: int
+    backend: str = "cpu"
 
 
 @dataclass(frozen=True)
@@ -46,11 +49,12 @@ class Loading:
 
 @dataclass(frozen=True)
 class Ready:
-    """The model can answer; `context` tokens, on `device`, loaded in `seconds`."""
+    """The model can answer; `context` tokens, on `device` and why there, loaded in `seconds`."""
 
     context: int
     device: str
     seconds: float
+    why: str = ""
 
 
 @dataclass(frozen=True)
@@ -102,7 +106,8 @@ class LocalEngine:
         """Start a worker and have it load the model; returns at once."""
         self.close()
         self._number += 1
-        load = Load(self._number, str(self.spec.folder), self.spec.context, self.spec.threads)
+        spec = self.spec
+        load = Load(self._number, str(spec.folder), spec.context, spec.threads, spec.backend)
         self._become(Loading(time.monotonic()))
         try:
             process = self._process = WorkerProcess(self._environment, self._log)
@@ -156,7 +161,7 @@ class LocalEngine:
     def _until_ready(self, tally: Tally) -> Iterator[Event]:
         if not isinstance(self.state, Ready | Loading):
             self.start()
-        pulse = Pulse(self.pid or 0, LOAD_PATIENCE)
+        pulse = Pulse(self.pid or 0, LOAD_PATIENCE if self.spec.backend == "cpu" else CONTEST_PATIENCE)
         while isinstance(self.state, Loading):
             event = Waiting("loading")
             tally.see(event)
@@ -238,7 +243,7 @@ class LocalEngine:
         match reply:
             case LoadedReply():
                 self.was_ready = True
-                self._become(Ready(reply.context, reply.device, reply.seconds))
+                self._become(Ready(reply.context, reply.device, reply.seconds, reply.why))
             case Failed() if reply.request == load:
                 self._become(Broken(ModelError(reply.message, hint=reply.hint)))
             case Ended():

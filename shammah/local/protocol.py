@@ -18,12 +18,16 @@ from shammah.message import Message, Options, Reason
 
 @dataclass(frozen=True)
 class Load:
-    """Load the model in `folder`; `context` tokens at most are kept, on `threads` processors (0: all physical ones)."""
+    """Load the model in `folder`; `context` tokens at most are kept, on `threads` processors (0: all physical ones).
+
+    `backend` is a provider's name, or "auto" for the fastest.
+    """
 
     request: int
     folder: str
     context: int
     threads: int
+    backend: str = "cpu"
 
 
 @dataclass(frozen=True)
@@ -55,12 +59,13 @@ Request = Load | Generate | Warm | Stop
 
 @dataclass(frozen=True)
 class Ready:
-    """The model is loaded."""
+    """The model is loaded; `why` tells why on this device."""
 
     request: int
     context: int
     device: str
     seconds: float
+    why: str = ""
 
 
 @dataclass(frozen=True)

@@ -233,7 +233,7 @@ class Bootstrap:
             self._plan.check_memory(name, folder, self._plan.context)
 
     def _load(self, name: str, folder: Path) -> None:
-        spec = ModelSpec(name, folder, self._plan.context, self._plan.threads)
+        spec = ModelSpec(name, folder, self._plan.context, self._plan.threads, self._plan.backend)
         environment, log = self._plan.worker_environment, self._plan.logs / "worker.log"
         engine = LocalEngine("local", spec, environment, log, self._on_change)
         self.engine = engine

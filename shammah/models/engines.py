@@ -193,6 +193,11 @@ class LocalModels(Mapping[str, LocalEngine]):
         return current[1].state if current else None
 
     @property
+    def hub(self) -> str:
+        """The hub's address, "" where nothing may be fetched."""
+        return "" if self._plan.forbidden else self._plan.endpoint
+
+    @property
     def notes(self) -> list[str]:
         """What the person should know of the larger model."""
         return self._serving[1].notes if self._serving else []

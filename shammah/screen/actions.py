@@ -196,7 +196,7 @@ def setup(_chat: Chat, _argument: str) -> None:
 
 def doctor(chat: Chat, _argument: str) -> None:
     """Tell what works here."""
-    chat.out.rows(reports.doctor(chat.settings.path.parent))
+    chat.out.rows(reports.doctor(chat.settings.path.parent, chat.hub, chat.model_folder))
 
 
 def shell(chat: Chat, argument: str) -> None:

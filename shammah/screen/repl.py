@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 from shammah.attachments import Attachment, named_files, read_file, with_files
 from shammah.config import Config, Local, Setting, settings
@@ -198,6 +199,16 @@ class Chat:
     def facts(self) -> Facts:
         """What the router needs to know now."""
         return self.models.facts(self.mode, self.config.local.enabled)
+
+    @property
+    def hub(self) -> str:
+        """The hub's address, "" where it may not be asked."""
+        return "" if self.mode == "local" else self.models.hub
+
+    @property
+    def model_folder(self) -> Path:
+        """The folder of the model that answers now."""
+        return self.models.answering(self.facts()).spec.folder
 
     def next_mode(self) -> str:
         """Go round the modes; returns what to tell."""

@@ -159,8 +159,9 @@ def status(found: LocalModels, facts: Facts, config: Path, history: Path) -> Row
 
 def _state_in_full(engine: LocalEngine) -> str:
     match engine.state:
-        case Ready(context=context, device=device, seconds=seconds):
-            return f"ready on {device}, {context:,} tokens of context, loaded in {seconds:.1f} s"
+        case Ready(context=context, device=device, seconds=seconds, why=why):
+            because = f". {why}" if engine.name == "local" and why else ""
+            return f"ready on {device}, {context:,} tokens of context, loaded in {seconds:.1f} s{because}"
         case _:
             return state_word(engine)
 
@@ -202,12 +203,27 @@ def _when(moment: datetime) -> str:
     return moment.astimezone().strftime("%Y-%m-%d %H:%M")
 
 
-PACKAGES = ("onnxruntime", "onnxruntime-genai", "numpy", "tokenizers", "jinja2", "prompt-toolkit")
+PACKAGES = (
+    "onnxruntime",
+    "onnxruntime-genai",
+    "onnx",
+    "huggingface-hub",
+    "numpy",
+    "tokenizers",
+    "jinja2",
+    "prompt-toolkit",
+)
 
 
-def doctor(folder: Path) -> Rows:
-    """What works, what does not, and the next step for each."""
+def doctor(folder: Path, endpoint: str, model: Path) -> Rows:
+    """What works, what does not, and the next step for each.
+
+    `endpoint` is the hub to ask whether it answers, "" where it may not be asked; `model` the folder in use.
+    """
     import platform  # Late: this report alone needs it.
+
+    from shammah.environment import worker_environment
+    from shammah.local.providers import provider_rows
 
     return [
         ("shammah", __version__),
@@ -216,10 +232,28 @@ def doctor(folder: Path) -> Rows:
         ("memory", str(machine.memory())),
         ("processors", _processors()),
         ("starter", "ready to load" if (STARTER / "model.onnx").is_file() else "missing: install shammah again"),
-        ("hub", "not asked: this version downloads nothing"),
+        *provider_rows(model, worker_environment()),
+        *(("model", f"{found.repo}, {found.bytes / 1e6:,.0f} MB") for found in store.stored(Home(folder).models)),
+        ("hub", _hub(endpoint)),
         ("claude", "not asked: this version sends nothing"),
         ("folder", _folder(Home(folder))),
     ]
+
+
+def _hub(endpoint: str) -> str:
+    import urllib.error  # Late: this report alone needs them.
+    import urllib.request
+
+    if not endpoint:
+        return "not asked: local mode, or HF_HUB_OFFLINE is set"
+    try:
+        with urllib.request.urlopen(urllib.request.Request(endpoint, method="HEAD"), timeout=5):
+            return f"{endpoint} answers"
+    except urllib.error.HTTPError:
+        return f"{endpoint} answers"
+    except (OSError, ValueError) as cause:
+        reason = getattr(cause, "reason", cause)
+        return f"{endpoint} does not answer: {reason}; check the network, a proxy, or HF_ENDPOINT"
 
 
 def _version(name: str) -> str:

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from shammah.errors import ModelError
 from shammah.worker.prefix import shared_prefix, slices
+from shammah.worker.providers import CPU, Provider, first_line, load
 from shammah.worker.sampling import Sampler
 from shammah.worker.speculation import Pace, Speculation
 
@@ -46,9 +47,14 @@ class Decoder:
     """One model in memory with one KV cache of at most `context` tokens."""
 
     def __init__(
-        self, folder: Path, context: int, threads: int, clock: Callable[[], float] = time.perf_counter
+        self,
+        folder: Path,
+        context: int,
+        threads: int,
+        provider: Provider = CPU,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        """Load the model; `clock` measures whether drafts pay.
+        """Load the model on a provider, or on the CPU where that fails; `clock` measures whether drafts pay.
 
         Raises:
             ModelError: the folder holds no model that onnxruntime-genai can load.
@@ -56,26 +62,24 @@ class Decoder:
         limit, self._logits = _facts(folder)
         self.context = min(context, limit)
         try:
-            config = og.Config(str(folder))
-            session = {"intra_op_num_threads": threads}
-            config.overlay(json.dumps({"model": {"decoder": {"session_options": session}}}))
-            self._model = og.Model(config)
+            loaded = load(folder, provider, {"intra_op_num_threads": threads})
         except RuntimeError as cause:
             raise ModelError(
-                f"The model in {folder.name} cannot be loaded: {_first_line(cause)}",
+                f"The model in {folder.name} cannot be loaded: {first_line(cause)}",
                 hint="Fetch it again with shammah models pull NAME, or choose another with /model",
             ) from cause
+        self._model = loaded.model
+        self.device = loaded.device
+        """Where the model says that it runs: "cpu", "cuda", ..."""
+        self.provider = loaded.provider
+        self.note = loaded.note
+        """Why it does not run where it was wanted; "" where it does."""
         self._generator: og.Generator | None = None
         self._held: list[int] = []
         self._settled = 0
         self._clock = clock
         self._rows: Rows | None = None
         self.pace = Pace()
-
-    @property
-    def device(self) -> str:
-        """Where the model runs: "cpu", "cuda", ..."""
-        return str(self._model.device_type).lower()
 
     def read(self, prompt: Sequence[int], progress: Callable[[int], bool]) -> int:
         """Bring the cache to exactly `prompt`; returns how many of its tokens were there already.
@@ -206,7 +210,3 @@ def _facts(folder: Path) -> tuple[int, str]:
             f"There is no usable {path.name} in {folder}: {cause!r}",
             hint="Name a folder that holds a prepared model, or choose one with /model",
         ) from cause
-
-
-def _first_line(cause: Exception) -> str:
-    return str(cause).strip().split("\n", 1)[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,8 +12,10 @@ from shammah.errors import ModelError, ShammahError
 from shammah.local.protocol import Cut, Delta, Done, Failed, Generate, Load, Progress, Ready, Reply, Request, Warm
 from shammah.machine import usable_processors
 from shammah.message import Message
+from shammah.worker.contest import choose, lost_later
 from shammah.worker.conversation import fit
 from shammah.worker.generation import Decoder
+from shammah.worker.providers import CPU
 from shammah.worker.sampling import Sampler, Sampling, chosen, model_defaults
 from shammah.worker.template import ChatTemplate
 from shammah.worker.text import Text
@@ -36,7 +39,11 @@ class LoadedModel:
         self.defaults, self.stops = model_defaults(folder)
         self.text = Text(folder)
         self.template = ChatTemplate(folder, self.text)
-        self.decoder = Decoder(folder, request.context, request.threads or usable_processors())
+        threads = request.threads or usable_processors()
+        chosen = choose(folder, request.backend, threads, request.context)
+        self.decoder = Decoder(folder, request.context, threads, chosen.winner)
+        self.why = self.decoder.note or chosen.why
+        self.request = request
 
 
 class Service:
@@ -70,6 +77,9 @@ class Service:
             if "alloc" in str(cause).lower():
                 self._out_of_memory(request)
                 return
+            if self._runs_elsewhere():
+                self._back_to_cpu(request, cause)
+                return
             self._forget()
             message = f"The model failed: {type(cause).__name__}: {cause}"
             self._send(Failed(request.request, message, "Ask again; shammah doctor shows what works", fatal=True))
@@ -79,7 +89,20 @@ class Service:
         self._model = None
         self._model = model = LoadedModel(request)
         seconds = time.monotonic() - started
-        self._send(Ready(request.request, model.decoder.context, model.decoder.device, seconds))
+        self._send(Ready(request.request, model.decoder.context, model.decoder.device, seconds, model.why))
+
+    def _runs_elsewhere(self) -> bool:
+        return self._model is not None and self._model.decoder.provider != CPU
+
+    def _back_to_cpu(self, request: Request, cause: Exception) -> None:
+        """A provider failed in an answer: the CPU takes its place for this model, now and at later starts."""
+        assert self._model is not None
+        load, provider = self._model.request, self._model.decoder.provider
+        threads = load.threads or usable_processors()
+        why = lost_later(Path(load.folder), provider, load.backend, threads, cause)
+        self._model = None
+        self._model = LoadedModel(replace(load, backend="cpu"))
+        self._send(Failed(request.request, why, "Ask again"))
 
     def _generate(self, request: Generate) -> None:
         model = self._loaded()

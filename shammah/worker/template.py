@@ -86,7 +86,8 @@ def _source(folder: Path, special: Mapping[str, int]) -> str:
     if alone.exists():
         return alone.read_text(encoding="utf-8")
     settings = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
-    if isinstance(settings, dict) and "chat_template" not in settings and {"<|im_start|>", "<|im_end|>"} <= special.keys():
+    ours = {"<|im_start|>", "<|im_end|>"} <= special.keys()
+    if ours and isinstance(settings, dict) and "chat_template" not in settings:
         return CHATML  # Exporters leave the template out; these two tokens belong to no other.
     template = settings["chat_template"]
     if isinstance(template, list):

@@ -56,12 +56,13 @@ class Stored:
 
 @dataclass(frozen=True)
 class Export:
-    """A graph with its small weights inside, and the large ones by name."""
+    """A graph with its small weights inside, and the large ones by name; files that held further numbers of nodes."""
 
     path: Path
     model: onnx.ModelProto
     stored: dict[str, Stored]
     small: dict[str, TensorProto] = field(repr=False)
+    constants: tuple[Path, ...] = ()
 
     @property
     def graph(self) -> onnx.GraphProto:
@@ -70,7 +71,7 @@ class Export:
 
     def files(self) -> list[Path]:
         """The graph's file, then those that hold its weights."""
-        return list(dict.fromkeys([self.path, *(weight.path for weight in self.stored.values())]))
+        return list(dict.fromkeys([self.path, *(weight.path for weight in self.stored.values()), *self.constants]))
 
     def has(self, name: str) -> bool:
         """Whether there is a weight of that name."""
@@ -104,11 +105,12 @@ def read_export(path: Path) -> Export:
         with path.open("rb") as file:
             model, found = _read(file, path)
         stored = {name: _checked(name, weight) for name, weight in found.items()}
+        constants = tuple(_bring_in(model, path))
     except FileNotFoundError as cause:
         raise _unusable(path, f"{Path(cause.filename).name} is missing") from cause
     except (ValueError, KeyError, TypeError) as cause:
         raise _unusable(path, str(cause)) from cause
-    return Export(path, model, stored, {tensor.name: tensor for tensor in model.graph.initializer})
+    return Export(path, model, stored, {tensor.name: tensor for tensor in model.graph.initializer}, constants)
 
 
 def _unusable(path: Path, why: str) -> ModelError:
@@ -129,6 +131,24 @@ def _read(file: BinaryIO, path: Path) -> tuple[onnx.ModelProto, dict[str, Stored
     if not model.graph.node or not all(node.output for node in model.graph.node):
         raise ValueError("there is no graph in it")
     return model, stored
+
+
+def _bring_in(model: onnx.ModelProto, path: Path) -> Iterator[Path]:
+    """Put numbers of nodes that lie in a data file into the graph, as large exports have them; names the files."""
+    tensors = [item.t for node in model.graph.node for item in node.attribute]
+    left = LARGEST_GRAPH
+    for tensor in tensors:
+        weight = _place(tensor, None, path)
+        if weight is None:
+            continue
+        left -= _checked(tensor.name, weight).length
+        if left < 0:
+            raise ValueError(f"the numbers of its nodes take more than {LARGEST_GRAPH >> 20} MiB")
+        with weight.path.open("rb") as file:
+            tensor.raw_data = raw(file, weight.offset, weight.offset + weight.length)
+        tensor.ClearField("data_location")
+        tensor.ClearField("external_data")
+        yield weight.path
 
 
 def _limited(parts: Iterable[bytes]) -> Iterator[bytes]:
