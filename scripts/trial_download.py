@@ -61,6 +61,9 @@ from tests.servers.hub import (
 REPO = "owner/a-model"
 WEIGHTS = "model.onnx.data"
 MB = 1_000_000
+SMALL = 10_000
+"""Bytes of each file beside the weights."""
+ALL = 4 * SMALL
 SHORT = 20
 STATUSES = (400, 401, 403, 404, 405, 407, 408, 410, 418, 429, 451, 500, 502, 503, 504, 511)
 LISTINGS: tuple[Route, ...] = ("info", "tree")
@@ -99,8 +102,8 @@ def repository(folder: Path, size: int) -> Path:
     repo = folder / "hub" / REPO
     repo.mkdir(parents=True)
     for name in ("genai_config.json", "tokenizer.json", "config.json"):
-        (repo / name).write_text("{}")
-    (repo / "model.onnx").write_bytes(b"graph")
+        (repo / name).write_text("{}".ljust(SMALL))
+    (repo / "model.onnx").write_bytes(b"graph".ljust(SMALL))
     (repo / WEIGHTS).write_bytes(random.Random(size).randbytes(size))
     return folder / "hub"
 
@@ -152,7 +155,7 @@ def try_kills(folder: Path, count: int) -> Reached:
         sent = hub.sent("resolve", "cdn")
         whole = equal(hub, Path(last.folder))
         orphans = list((folder / "models").rglob("*.part*"))
-    share = sent / (size + 13)
+    share = sent / (size + ALL)
     return Reached(
         6,
         f"{count} kills in one download of {size / MB:.0f} MB: {share:.1%} of the bytes, "
@@ -185,7 +188,7 @@ def try_bad_links(folder: Path, count: int) -> Reached:
             hub.faults["cdn"] = [Cut(after, reset)]
             fetch(hub, folder / str(number))
             finished += equal(hub, folder / str(number))
-            worst = max(worst, hub.sent("resolve", "cdn") / (size + 13))
+            worst = max(worst, hub.sent("resolve", "cdn") / (size + ALL))
     return Reached(
         7,
         f"{finished} of {len(cases)} finished, cut every 64 KB, 1, 9, 12 MB of {size / MB:.0f} by FIN and RST; "

@@ -42,12 +42,17 @@ FAILURES = tuple(
 """What onnxruntime raises where a graph cannot be loaded or run."""
 
 
+SURE = 1.0
+"""Nats by which the most likely token leads where a download is sure of it; any rounding decides between closer ones."""
+
+
 @dataclass(frozen=True)
 class Deviation:
     """How far logits are from those of the download, over all positions of the prompts.
 
-    `agreement`: share of positions with the same most likely token. `divergence`: mean Kullback-Leibler divergence of
-    the next-token distributions, in nats. `difference`: the largest of two logits, in standard deviations of a row's.
+    `agreement`: share of positions with the same most likely token, of those where the download is sure of its own.
+    `divergence`: mean Kullback-Leibler divergence of the next-token distributions, in nats.
+    `difference`: the largest of two logits, in standard deviations of a row's.
     """
 
     agreement: float
@@ -129,10 +134,15 @@ def compare(downloaded: Sequence[NDArray[np.float32]], prepared: Sequence[NDArra
     rows = [pair for pairs in zip(downloaded, prepared, strict=True) for pair in zip(*pairs, strict=True)]
     spread = np.sqrt(np.mean([np.var(one, dtype=np.float64) for one, _ in rows]))
     return Deviation(
-        agreement=float(np.mean([one.argmax() == other.argmax() for one, other in rows])),
+        agreement=float(np.mean([one.argmax() == other.argmax() for one, other in rows if _lead(one) >= SURE] or [1])),
         divergence=float(np.mean([_divergence(one, other) for one, other in rows])),
         difference=float(max(np.abs(one - other).max() for one, other in rows) / spread),
     )
+
+
+def _lead(row: NDArray[np.float32]) -> float:
+    second, first = np.partition(row, -2)[-2:]
+    return float(first - second)
 
 
 def _divergence(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:

@@ -56,7 +56,10 @@ class Stored:
 
 @dataclass(frozen=True)
 class Export:
-    """A graph with its small weights inside, and the large ones by name; files that held further numbers of nodes."""
+    """A graph with its small weights inside, and the large ones by name.
+
+    `constants`: the data files that numbers of nodes were read from; they are inside now.
+    """
 
     path: Path
     model: onnx.ModelProto
