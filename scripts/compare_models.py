@@ -16,9 +16,9 @@ sys.path.insert(0, str(ROOT))
 
 from scripts.sections import Row, Section
 from shammah.environment import worker_environment
-from shammah.loader.prepare import prepare
 from shammah.loader.prepare.genai import model_files
 from shammah.loader.prepare.read import read_export
+from shammah.loader.prepare.recipe import prepare
 from shammah.loader.prepare.synthesise import synthesise
 from shammah.machine import usable_processors
 

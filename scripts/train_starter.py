@@ -43,6 +43,7 @@ from starter_training.corpus import TEXT_FOLDER, Fact, all_answers, expand, read
 from starter_training.export import write
 from starter_training.network import Network, Shape
 from starter_training.noise import Noise, read_synonyms
+from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -62,7 +63,12 @@ def main() -> None:
     facts = read_facts()
     noise = Noise(read_synonyms(TEXT_FOLDER / "synonyms.md"), random.Random(given.seed))
     shape = Shape()
-    tokenizer = train_tokenizer(tokenizer_samples(facts, noise, given.seed), shape.vocab_size)
+    if steps_done(given.checkpoint):
+        tokenizer = Tokenizer.from_file(str(given.out / "tokenizer.json"))  # The ids that the network knows.
+    else:
+        tokenizer = train_tokenizer(tokenizer_samples(facts, noise, given.seed), shape.vocab_size)
+        given.out.mkdir(parents=True, exist_ok=True)
+        write_tokenizer(tokenizer, given.out)
     stream = Conversations(facts, tokenizer, noise, random.Random(given.seed + 1), read_held_out(HELD_OUT))
     network = Network(shape)
     print(f"{len(facts)} facts, {sum(p.numel() for p in network.parameters()) / 1e6:.1f} M parameters", flush=True)
@@ -70,7 +76,6 @@ def main() -> None:
     resumed_at = steps_done(given.checkpoint)
     losses = train(network, stream, len(all_answers(facts)), given)
     write(network.eval(), given.out, BITS, EMBEDDING_BITS, [IM_END, END_OF_TEXT], END_OF_TEXT)
-    write_tokenizer(tokenizer, given.out)
     report = {
         "facts": len(facts),
         "phrasings": sum(len(fact.patterns) for fact in facts.values()),
@@ -89,7 +94,7 @@ def main() -> None:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=ROOT / "shammah" / "starter" / "model")
-    parser.add_argument("--steps", type=int, default=7000)
+    parser.add_argument("--steps", type=int, default=9200)
     parser.add_argument("--tokens", type=int, default=4096, help="tokens in one step")
     parser.add_argument("--rate", type=float, default=0.01, help="peak learning rate of Muon")
     parser.add_argument("--threads", type=int, default=2)

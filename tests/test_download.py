@@ -224,9 +224,9 @@ def test_each_status_of_a_file_is_a_sentence_that_says_whether_to_try_again(tmp_
         route, status = case
         with Hub(folder) as hub:
             hub.faults[route] = [Status(status)]
-            return failed(hub, tmp_path / f"{route}{status}")
+            return failed(hub, tmp_path / f"{route}{status}", stall=2.0)
 
-    # Those that may pass are tried again for some seconds, so all are tried at once.
+    # Those that may pass are tried again for a while, so all are tried at once.
     with ThreadPoolExecutor(len(cases)) as threads:
         for (_, status), error in zip(cases, threads.map(told, cases), strict=True):
             assert f"status {status}" in str(error)
@@ -264,7 +264,7 @@ def test_a_host_that_takes_no_call_is_left(hub: Hub, tmp_path: Path) -> None:
 )
 def test_a_redirect_to_what_is_no_web_address_is_refused(hub: Hub, tmp_path: Path, location: str) -> None:
     hub.faults["resolve"] = [Sends(location)]
-    failed(hub, tmp_path / "here")
+    failed(hub, tmp_path / "here", stall=1.0)
     assert not list(tmp_path.glob("here/**/*.onnx"))
 
 

@@ -23,7 +23,7 @@ from tests.servers.hub import Flip, Hub, Pace, Silence, Status
 
 REPO = "owner/a-model"
 WEIGHTS = "model.onnx.data"
-SIZE = 3_000_000
+SIZE = 1_500_000
 ROOT = Path(__file__).parents[1]
 
 
@@ -182,9 +182,11 @@ def test_a_loader_ends_with_its_parent_in_the_middle_of_a_transfer(hub: Hub, tmp
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows sends no SIGINT to a process in another group")
 def test_ctrl_c_in_the_terminal_does_not_end_it(hub: Hub, tmp_path: Path) -> None:
-    hub.faults["cdn"] = [Pace(1_000_000)]
+    pace = Pace(100_000)
+    hub.faults["cdn"] = [pace]
     loader = Loader(request(hub, tmp_path))
-    wait_for_bytes(loader.replies, 100_000)
+    wait_for_bytes(loader.replies, 20_000)
+    pace.rate = 1e9
     os.kill(loader.process.pid, signal.SIGINT)
     prepared(list(loader.replies))
 

@@ -284,7 +284,9 @@ def test_an_interrupted_answer_ends_with_130_and_is_kept(home: Path, endless: st
 
 @posix
 def test_an_answer_outlives_a_hang_up_where_that_is_ignored(home: Path, endless: str) -> None:
-    done = shell(home, f"trap '' HUP; $shammah -m {endless} --max-tokens 99 'tell me' & sleep 3; kill -HUP $!; wait $!")
+    begun = "until [ -s said ]; do sleep 0.02; done"
+    line = f"trap '' HUP; $shammah -m {endless} --max-tokens 900 'tell me' > said & {begun}; kill -HUP $!; wait $!"
+    done = shell(home, line)
 
     assert (done.returncode, done.stderr) == (0, "")
 

@@ -24,11 +24,12 @@ from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.capi import _pybind_state as runtime
 
 from shammah.errors import ModelError
-from shammah.loader.prepare import Report, prepare, prepared_name, source_digest
 from shammah.loader.prepare.files import whole_folder
 from shammah.loader.prepare.map import find
+from shammah.loader.prepare.name import prepared_name
 from shammah.loader.prepare.quantise import BLOCK, pack, quantise
 from shammah.loader.prepare.read import read_export
+from shammah.loader.prepare.recipe import Report, prepare, source_digest
 from shammah.loader.prepare.shape import read_shape
 from shammah.loader.prepare.synthesise import Value, match_names
 from shammah.loader.prepare.understood import NotUnderstood
@@ -511,7 +512,7 @@ def test_what_it_found_is_written_down(tiny: Report) -> None:
 PROGRAM = """
 import sys
 from pathlib import Path
-from shammah.loader.prepare import prepare
+from shammah.loader.prepare.recipe import prepare
 def told(step, share):
     print(step, share, flush=True)
 prepare(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]), told, 1)

@@ -257,7 +257,7 @@ class Counting(Decoder):
     """A decoder that notes the rows of each run of its answers."""
 
     def __init__(self, folder: Path, context: int = CONTEXT) -> None:
-        super().__init__(folder, context, 1, Steady())
+        super().__init__(folder, context, 1, clock=Steady())
         self.rows: list[int] = []
         record = self.pace.record
 
@@ -348,7 +348,7 @@ def test_a_text_that_repeats_itself_takes_few_runs(drafting: Counting, plain: De
     drafting.rows.clear()
     found = answer(drafting, prompt, 300, Sampling())
     assert_same(found, answer(plain, prompt, 300, Sampling(), draft=False))
-    assert len(drafting.rows) < 150
+    assert len(drafting.rows) < 0.8 * 300
     assert max(drafting.rows) <= MOST_ROWS
 
 

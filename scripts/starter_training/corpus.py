@@ -9,7 +9,7 @@ The files under `scripts/starter_text/` hold one block a fact:
     !! `/model` and the old name ...                 ... with an answer of their own
     => other.fact                                    ... or that of another fact
 
-A block that begins with `+ model.switch` adds phrasings to a fact of another file.
+A block that begins with `+ model.switch` adds phrasings and follow-ups to a fact of another file.
 """
 
 from __future__ import annotations
@@ -50,6 +50,13 @@ class Fact:
     follow_ups: list[FollowUp] = field(default_factory=list)
     pools: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
+    def add(self, other: Fact) -> None:
+        """Take over the questions of a block that adds to this fact; each keeps the words of its own file."""
+        self.patterns += [with_pools(pattern, other.pools) for pattern in other.patterns]
+        for follow_up in other.follow_ups:
+            patterns = [with_pools(pattern, other.pools) for pattern in follow_up.patterns]
+            self.follow_ups.append(FollowUp(patterns, follow_up.answer, follow_up.refers_to))
+
     @property
     def off_topic(self) -> bool:
         """Whether the right answer is an honest refusal."""
@@ -75,7 +82,7 @@ def read_facts(folder: Path = TEXT_FOLDER) -> dict[str, Fact]:
     for addition in additions:
         if addition.name not in facts:
             raise ValueError(f"Phrasings are added to {addition.name}, which is no fact")
-        facts[addition.name].patterns += addition.patterns
+        facts[addition.name].add(addition)
     for fact in facts.values():
         if fact.refers_to in facts:
             fact.answer = facts[fact.refers_to].answer
@@ -131,6 +138,15 @@ def _check(fact: Fact, facts: Mapping[str, Fact]) -> None:
     for follow_up in fact.follow_ups:
         if not follow_up.answer and follow_up.refers_to not in facts:
             raise ValueError(f"The fact {fact.name} refers to {follow_up.refers_to or 'nothing'}")
+
+
+def with_pools(pattern: str, pools: Mapping[str, Sequence[str]]) -> str:
+    """The pattern with each {name} written out as a choice.
+
+    >>> with_pools("weather in {city}", {"city": ["Rome", "Oslo"]})
+    'weather in [Rome|Oslo]'
+    """
+    return _POOL_WORD.sub(lambda match: "[" + "|".join(pools[match[1]]) + "]", pattern)
 
 
 def expand(pattern: str, pools: Mapping[str, Sequence[str]], rng: random.Random) -> str:

@@ -30,14 +30,14 @@ Send = Callable[[Reply], None]
 
 def folder_name(manifest: Manifest) -> str:
     """What the prepared folder is called: after all that goes into it, and the recipe."""
-    from shammah.loader.prepare import prepared_name  # Late: numpy and onnx come with it.
+    from shammah.loader.prepare.name import prepared_name
 
     return prepared_name(manifest.source)
 
 
 def recipe() -> int:
     """The recipe that this version of the program prepares with."""
-    from shammah.loader.prepare import RECIPE
+    from shammah.loader.prepare.name import RECIPE
 
     return RECIPE
 
@@ -112,7 +112,7 @@ def _prepare(request: Fetch, manifest: Manifest, source: Path, out: Path, send: 
     if manifest.form == "genai":
         _link(source, manifest, out)
         return
-    from shammah.loader.prepare import prepare
+    from shammah.loader.prepare.recipe import prepare
 
     threads = request.threads or usable_processors()
     prepare(source, manifest.graph, out, lambda step, share: send(Preparing(step, share)), threads)

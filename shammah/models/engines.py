@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -182,7 +183,7 @@ class LocalModels(Mapping[str, LocalEngine]):
         """Between two answers: a model that has become ready takes the place of the one before."""
         if self._coming and isinstance(self._coming[1].state, Ready):
             (_, old), self._serving, self._coming = self._serving or self._coming, self._coming, None
-            old.close()
+            threading.Thread(target=old.close, name="end of a model").start()  # Painting must not wait for it.
 
     # What is known
 

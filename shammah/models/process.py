@@ -37,7 +37,8 @@ class LoaderProcess:
     def replies(self) -> Iterator[Reply]:
         """What the loader tells, waiting for each; the last is Prepared or Failed, whatever happens to the process."""
         assert self._process.stdout is not None
-        with self._process.stdout as lines:
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError), self._process.stdin, self._process.stdout as lines:
             for line in lines:
                 try:
                     reply: Reply = decode(line)

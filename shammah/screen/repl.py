@@ -216,7 +216,11 @@ class Chat:
         return f"{self.mode} (cloud is not part of this version yet)"
 
     def bottom_line(self, width: int) -> str:
-        """The line under the prompt; looks at states only."""
+        """The line under the prompt; looks at states only.
+
+        It is painted only while the prompt waits, so a model that has become ready takes over here, too.
+        """
+        self.models.settle()
         try:
             engine = self.models.answering(self.facts())
         except EngineError as error:

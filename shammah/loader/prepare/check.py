@@ -43,7 +43,7 @@ FAILURES = tuple(
 
 
 SURE = 1.0
-"""Nats by which the most likely token leads where a download is sure of it; any rounding decides between closer ones."""
+"""Nats by which a token must lead to be a sure choice; between closer ones any rounding decides."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Deviation:
 KEPT = Deviation(agreement=0.9, divergence=0.02, difference=1.0)
 """Where the blocks of the layers are the download's: only inputs, embedding and head are rounded, to 8 bits."""
 
-ROUNDED = Deviation(agreement=0.5, divergence=0.5, difference=3.0)
+ROUNDED = Deviation(agreement=0.5, divergence=0.5, difference=5.0)
 """Where floats were rounded to 4 bits. Small models lose this much by it, and a wrong graph differs by far more: logits
 that have nothing to do with each other lie some seven standard deviations apart somewhere."""
 

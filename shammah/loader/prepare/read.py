@@ -133,6 +133,12 @@ def _read(file: BinaryIO, path: Path) -> tuple[onnx.ModelProto, dict[str, Stored
     _parse(model, bytes(skeleton))
     if not model.graph.node or not all(node.output for node in model.graph.node):
         raise ValueError("there is no graph in it")
+    names = (name for node in model.graph.node for name in (node.name, node.op_type, *node.input, *node.output))
+    # Protobuf gives bytes for what is no UTF-8.
+    if not all(
+        isinstance(name, str) for name in [*names, *stored, *(tensor.name for tensor in model.graph.initializer)]
+    ):
+        raise ValueError("its names are no text")
     return model, stored
 
 

@@ -16,14 +16,12 @@ from shammah.loader.prepare.files import whole_folder
 from shammah.loader.prepare.genai import CONFIG, Names, Sizes, genai_config, model_files, write_json
 from shammah.loader.prepare.graph import build
 from shammah.loader.prepare.map import find
+from shammah.loader.prepare.name import RECIPE
 from shammah.loader.prepare.read import Export, read_export
 from shammah.loader.prepare.shape import Shape, read_shape
 from shammah.loader.prepare.synthesise import synthesise
 from shammah.loader.prepare.understood import NotUnderstood
 from shammah.loader.prepare.weights import WeightFile
-
-RECIPE = 1
-"""Raised whenever the same download would be prepared to something else: what was prepared before is made anew."""
 
 DONE = "prepared.json"
 """Written last: what was prepared, from what, and how it compares."""
@@ -45,11 +43,6 @@ class Report:
     form: Literal["rewritten", "as downloaded"]
     notes: list[str] = field(default_factory=list)
     figures: dict[str, float] = field(default_factory=dict)
-
-
-def prepared_name(digest: str) -> str:
-    """The name of the folder for a download, by its `source_digest`."""
-    return f"prepared-{digest[:12]}-r{RECIPE}"
 
 
 def source_digest(source: Path, graph: str, known: Mapping[str, str] | None = None) -> str:
