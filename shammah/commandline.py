@@ -68,7 +68,7 @@ def parser() -> argparse.ArgumentParser:
     add = made.add_argument
     add("question", nargs="*", help="answer this and leave; piped text is joined after it")
     add("-p", "--prompt", metavar="QUESTION", help="the same, for questions that begin with a dash")
-    add("-m", "--model", metavar="NAME", help="answer with this model: starter, or the folder of one")
+    add("-m", "--model", metavar="NAME", help="answer with this model: a size, starter, OWNER/NAME, or a folder")
     add("-s", "--system", metavar="TEXT", help="the system prompt")
     add("-c", "--continue", dest="go_on", action="store_true", help="go on with the last conversation")
     add("-r", "--resume", metavar="ID", help="go on with this conversation")

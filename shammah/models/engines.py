@@ -11,8 +11,9 @@ from shammah.config import Local
 from shammah.errors import ModelError
 from shammah.local.client import Broken, LocalEngine, ModelSpec, Off
 from shammah.message import Message
+from shammah.models import store
 from shammah.models.bootstrap import Bootstrap, Downloading, Failed, Loading, Plan, Preparing, Ready, State, Waiting
-from shammah.models.wanted import Wanted, wanted
+from shammah.models.wanted import Folder, Wanted, wanted
 from shammah.paths import STARTER
 from shammah.router import Facts, Mode, ModelState, choose
 
@@ -197,6 +198,13 @@ class LocalModels(Mapping[str, LocalEngine]):
     def hub(self) -> str:
         """The hub's address, "" where nothing may be fetched."""
         return "" if self._plan.forbidden else self._plan.endpoint
+
+    @property
+    def fetches(self) -> str:
+        """The hub that a model is going to be fetched from, "" where nothing is."""
+        if self._serving is None or isinstance(self._serving[0].wanted, Folder) or self._serving[0].forbidden:
+            return ""
+        return "" if any(found.prepared for found in store.stored(self._plan.models)) else self.hub
 
     @property
     def notes(self) -> list[str]:

@@ -189,8 +189,10 @@ class Chat:
     def begin(self, files: Sequence[str], earlier: Conversation | None, *, quiet: bool) -> None:
         """A word of welcome, the files of the command line, and the conversation to go on with."""
         if not quiet:
-            self.out.note("shammah · everything stays on this machine · /help shows what there is")
+            self.out.note("shammah · what you type stays on this machine · /help shows what there is")
         self._refresh()
+        if not quiet and (hub := self.models.fetches):
+            self.out.note(f"A larger model is fetched from {hub} in the background; /local keeps the network out.")
         for name in files:
             self.attach(name)
         if earlier is not None:
