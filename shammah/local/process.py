@@ -32,16 +32,7 @@ class WorkerProcess:
 
     def __init__(self, environment: Mapping[str, str], log: Path | None) -> None:
         with log_file(log) as errors:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "shammah.worker"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                env=dict(environment),
-                # A group of its own, so that the terminal's Ctrl-C and Ctrl-Z reach the chat only.
-                start_new_session=os.name != "nt",
-                creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
-            )
+            self._process = spawn("shammah.worker", environment, errors)
         self._requests: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
         threading.Thread(target=self._write, daemon=True, name="worker requests").start()
 
@@ -85,6 +76,24 @@ class WorkerProcess:
         self._process.kill()
         self._requests.put(None)
         receive(Ended(self._process.wait()))
+
+
+def spawn(module: str, environment: Mapping[str, str], errors: int) -> subprocess.Popen[bytes]:
+    """Start a module of this package as a process with pipes to its input and output.
+
+    Raises:
+        OSError: the system starts no process.
+    """
+    return subprocess.Popen(
+        [sys.executable, "-m", module],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=errors,
+        env=dict(environment),
+        # A group of its own, so that the terminal's Ctrl-C and Ctrl-Z reach the chat only.
+        start_new_session=os.name != "nt",
+        creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
+    )
 
 
 @contextlib.contextmanager

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from shammah.local.process import log_file
+from shammah.local.process import log_file, spawn
 from shammah.models.protocol import Failed, Fetch, Prepared, Reply, decode, encode
 
 
@@ -19,16 +17,7 @@ class LoaderProcess:
     def __init__(self, request: Fetch, environment: Mapping[str, str], log: Path | None) -> None:
         """Start it; raises OSError where the system starts no process."""
         with log_file(log) as errors:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "shammah.loader"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                env=dict(environment),
-                # A group of its own, so that the terminal's Ctrl-C reaches the chat only.
-                start_new_session=os.name != "nt",
-                creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
-            )
+            self._process = spawn("shammah.loader", environment, errors)
         assert self._process.stdin is not None
         with contextlib.suppress(OSError):  # It died at once; `replies` tells so.
             self._process.stdin.write(encode(request))
