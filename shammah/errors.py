@@ -7,11 +7,14 @@ ShammahError
 ├── HubError          the hub, or what it sent, cannot be used
 ├── EngineError       an engine could not answer
 │   ├── ModelError    the model's files cannot be used
-│   └── WorkerError   the model worker died, hung or ran out of memory
+│   ├── WorkerError   the model worker died, hung or ran out of memory
+│   └── CloudError    Claude could not be asked, or did not answer
 └── NotYetError       announced, and not part of this version
 """
 
 from __future__ import annotations
+
+from typing import Literal
 
 
 class ShammahError(Exception):
@@ -52,6 +55,22 @@ class ModelError(EngineError):
 
 class WorkerError(EngineError):
     """The model worker died, hung or ran out of memory."""
+
+
+CloudTrouble = Literal[
+    "key", "credit", "budget", "model", "too long", "refused", "limit", "overloaded", "offline", "other"
+]
+"""What is in the way: the key is missing or wrong, no credit is left, the daily budget is spent, the model is unknown,
+the conversation is too long, the request or the answer is refused, too many requests came, their servers are busy or
+failing, they cannot be reached, anything else."""
+
+
+class CloudError(EngineError):
+    """Claude could not be asked, or did not answer; `trouble` tells the router what kind of thing is in the way."""
+
+    def __init__(self, message: str, *, hint: str, trouble: CloudTrouble = "other") -> None:
+        super().__init__(message, hint=hint)
+        self.trouble = trouble
 
 
 class NotYetError(ShammahError):

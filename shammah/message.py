@@ -62,12 +62,28 @@ class Piece:
 class Waiting:
     """Nothing new, but still at work; comes often enough that the caller can stop between two of them.
 
-    `what` is "loading" or "reading"; where `total` is known, `done` of it is behind us (tokens of the prompt).
+    `what` is "loading", "reading" or "asking"; where `total` is known, `done` of it is behind us (tokens of the
+    prompt). With "retrying", `done` of `total` seconds until the next try have passed, and `cause` says why.
     """
 
     what: str = ""
     done: int = 0
     total: int = 0
+    cause: str = ""
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What has left this machine for this answer until now, and what that costs; the latest one counts.
+
+    `cost_usd` is None where a price is not known; `estimated` where the engine's own count did not come to its end.
+    `usage` is what the other side counted, None as long as it has not told.
+    """
+
+    sent_bytes: int = 0
+    cost_usd: float | None = 0.0
+    estimated: bool = False
+    usage: Usage | None = None
 
 
 @dataclass(frozen=True)
@@ -90,9 +106,10 @@ class Finish:
     timing: Timing = field(default_factory=Timing)
     error: str = ""
     hint: str = ""
+    spent: Spent = field(default_factory=Spent)
 
 
-Event = Piece | Waiting | Trimmed | Finish
+Event = Piece | Waiting | Spent | Trimmed | Finish
 """What an engine yields."""
 
 

@@ -94,8 +94,8 @@ def as_object(answer: str, receipt: Receipt, conversation: str) -> dict[str, obj
             "total_s": round(timing.total_s, 4),
             "tokens_per_s": round(timing.tokens_per_s, 1),
         },
-        "sent_bytes": receipt.sent_bytes,
-        "cost_usd": 0.0,
+        "sent_bytes": finish.spent.sent_bytes,
+        "cost_usd": finish.spent.cost_usd,
         "conversation": conversation,
     }
 

@@ -28,12 +28,12 @@ class Exchange:
 
 @dataclass(frozen=True)
 class Receipt:
-    """What there is to know of the last answer."""
+    """What there is to know of the last answer; `before` tells of each engine that was asked first and failed."""
 
     route: Route
     model: str
     finish: Finish
-    sent_bytes: int = 0
+    before: tuple[str, ...] = ()
 
 
 class Session:

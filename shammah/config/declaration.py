@@ -40,6 +40,7 @@ class Local:
     )
     threads: int = setting(0, "Threads of the processor. 0 = one for each physical processor.", minimum=0, maximum=1024)
     context: int = setting(4096, "Tokens of conversation kept in memory.", minimum=64, maximum=1_048_576)
+    fetch: bool = setting(True, "Fetch a model from the hub when the settings want one that is not on this disk.")
     keep_download: bool = setting(False, "Keep a model's files as downloaded after they are prepared.")
 
 
@@ -90,6 +91,9 @@ class Routing:
 class Cloud:
     """Answers by Claude, where you allow them. The key is never in this file."""
 
+    allowed: bool = setting(
+        False, "In mode auto, questions may go to Claude while the local model loads, or when it cannot answer."
+    )
     model: str = setting("claude-sonnet-5-5", "The Claude model.")
     max_tokens: int = setting(4096, "Most tokens of one answer by Claude.", minimum=1, maximum=1_000_000)
     daily_budget_usd: float = setting(
