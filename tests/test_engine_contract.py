@@ -1,20 +1,25 @@
-"""What every engine keeps to, shown for the fake and for the starter behind its worker process."""
+"""What every engine keeps to: the fake, the starter behind its worker process, and Claude behind a loopback server."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from pathlib import Path
 
 import psutil
 import pytest
 
+from shammah.cloud.access import Cloud, CloudPlan
+from shammah.cloud.spending import Spending
+from shammah.config import Cloud as CloudSettings
 from shammah.engine import Engine
 from shammah.errors import EngineError, WorkerError
 from shammah.local.client import LocalEngine
-from shammah.message import Event, Finish, Options, Piece, Trimmed, Waiting
+from shammah.message import Event, Finish, Options, Piece, Spent, Trimmed, Waiting
 from tests.fakes import LONG, FakeEngine, Script, finish_of, said, up_to_piece, user
+from tests.servers.claude import KEY, Answer, Claude
 
 SHORT = Options(max_tokens=5, seed=1)
 SOON = 20.0
@@ -44,7 +49,17 @@ def real_case(engine: LocalEngine) -> Case:
     return Case(engine, kill)
 
 
-@pytest.fixture(params=["fake_case", "real_case"])
+@pytest.fixture
+def claude_case(tmp_path: Path) -> Iterator[Case]:
+    with Claude(Answer(delay_s=0.03)) as claude:
+        cloud = Cloud(CloudPlan(tmp_path, KEY, claude.url, Spending(tmp_path / "spending.db")))
+        cloud.want(CloudSettings(), "cloud")
+        assert cloud.engine is not None
+        yield Case(cloud.engine, claude.strike)
+        cloud.close()
+
+
+@pytest.fixture(params=["fake_case", "real_case", "claude_case"])
 def case(request: pytest.FixtureRequest) -> Case:
     """Each engine in turn."""
     found: Case = request.getfixturevalue(request.param)
@@ -59,7 +74,7 @@ def test_events_end_with_exactly_one_finish(case: Case) -> None:
     events = ask(case.engine)
     assert [type(event) for event in events].count(Finish) == 1
     assert finish_of(events).reason in ("stop", "length")
-    assert all(isinstance(event, Piece | Waiting | Trimmed) for event in events[:-1])
+    assert all(isinstance(event, Piece | Waiting | Spent | Trimmed) for event in events[:-1])
 
 
 def test_the_finish_counts_tokens_and_time(case: Case) -> None:

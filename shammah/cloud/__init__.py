@@ -1,0 +1,1 @@
+"""Claude: asked over the network, where the person allows it."""

@@ -1,0 +1,228 @@
+"""Claude as the chat sees it: whether it may be asked, what is in the way, and the engine where nothing is."""
+
+from __future__ import annotations
+
+import math
+import queue
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from shammah.cloud.engine import ClaudeEngine
+from shammah.cloud.exchange import Patience
+from shammah.cloud.key import Found, Key, find
+from shammah.cloud.link import Link
+from shammah.config import Cloud as Settings
+from shammah.errors import CloudError, CloudTrouble, ConfigError
+from shammah.message import Notice
+
+if TYPE_CHECKING:
+    from shammah.cloud.spending import Spending
+    from shammah.router import CloudState, Mode
+
+STATES: dict[CloudTrouble, CloudState] = {
+    "key": "wrong key",
+    "credit": "no credit",
+    "budget": "no budget",
+    "offline": "unreachable",
+    "overloaded": "unreachable",
+    "limit": "unreachable",
+}
+"""What a trouble means for the next question; any other concerns only the question that met it."""
+LASTS_S: dict[CloudTrouble, float] = {"key": math.inf, "credit": 300.0, "budget": 60.0}
+"""Seconds that a trouble is remembered; those that are not here, `Patience.unreachable_s`."""
+SEARCH_S = 2.0
+"""Seconds to wait for the key: only a keyring that is locked takes longer, and then it is there at a later question."""
+
+
+@dataclass(frozen=True)
+class CloudPlan:
+    """How Claude is reached: the folder with credentials.toml, the variables' key and address, the budget's book."""
+
+    folder: Path
+    environment_key: str = field(repr=False)
+    base_url: str
+    spending: Spending
+    patience: Patience = field(default_factory=Patience)
+
+
+class Cloud:
+    """Holds the connection to Claude while the mode allows one, and remembers what was in the way."""
+
+    def __init__(self, plan: CloudPlan) -> None:
+        self.engine: ClaudeEngine | None = None
+        """Claude, None in mode local and without a key."""
+        self._plan = plan
+        self._search = _Search(plan)
+        self._key: Key | None = None
+        self._link: Link | None = None
+        self._wanted: Settings | None = None
+        self._missing = "The key for Claude has not been looked for yet"
+        self._met: _Met | None = None
+        self._told: set[str] = set()
+
+    @property
+    def state(self) -> CloudState:
+        """Whether Claude can be asked."""
+        if self._key is None:
+            return "no key"
+        return STATES[self._met.error.trouble] if self._met and self._met.counts() else "ready"
+
+    @property
+    def trouble(self) -> str:
+        """What is in the way, "" where nothing is."""
+        if self._key is None:
+            return self._missing
+        return str(self._met.error) if self._met and self._met.counts() else ""
+
+    def want(self, wanted: Settings, mode: Mode) -> None:
+        """Take up the settings and the mode: in mode local nothing is left that could send."""
+        if mode == "local":
+            self._let_go()
+            return
+        self._take(self._search.result())
+        if self._wanted is not None and wanted.daily_budget_usd != self._wanted.daily_budget_usd:
+            self._forget("budget")
+        if self._key is None:
+            self._wanted = wanted
+            return
+        if self._link is None:
+            self._link = Link(self._key, self._plan.base_url, self._plan.patience)
+            self.engine = None
+        if self.engine is None or wanted != self._wanted:
+            self.engine = ClaudeEngine(self._link, wanted, self._plan.spending, self._plan.patience, self._note)
+        self._wanted = wanted
+
+    def import_ahead(self) -> None:
+        """Import the SDK in the background, where Claude may be asked at all."""
+        if self._link is not None:
+            self._link.import_ahead()
+
+    def news(self) -> list[Notice]:
+        """What the person should know of the key's file and of the model, each said once."""
+        found = self._search.found
+        notices = [found.notice] if found and found.notice else []
+        if self._link and self._wanted and (text := self._link.advice(self._wanted.model)):
+            notices.append(Notice(text))
+        fresh = [notice for notice in notices if notice.text not in self._told]
+        self._told.update(notice.text for notice in fresh)
+        return fresh
+
+    def close(self) -> None:
+        """Stop what runs and close the connections."""
+        self._let_go()
+
+    def _let_go(self) -> None:
+        link, self._link, self.engine = self._link, None, None
+        if link is not None:
+            link.close()
+
+    def _take(self, result: Found | str) -> None:
+        """Use the key that was found; another one than before begins with a clean sheet."""
+        key = result.key if isinstance(result, Found) else None
+        self._missing = result if isinstance(result, str) else ""
+        if key == self._key:
+            return
+        self._let_go()
+        self._key, self._met = key, None
+
+    def _note(self, error: CloudError | None) -> None:
+        """An engine tells how a question went."""
+        if error is None:
+            self._met = None
+        elif error.trouble in STATES:
+            lasts = LASTS_S.get(error.trouble, self._plan.patience.unreachable_s)
+            self._met = _Met(error, time.monotonic() + lasts)
+
+    def _forget(self, trouble: CloudTrouble) -> None:
+        if self._met and self._met.error.trouble == trouble:
+            self._met = None
+
+
+@dataclass(frozen=True)
+class _Met:
+    """A trouble that was met, and until when it counts (monotonic seconds)."""
+
+    error: CloudError
+    until: float
+
+    def counts(self) -> bool:
+        return time.monotonic() < self.until
+
+
+class _Search:
+    """Looks for the key, again only when credentials.toml has changed."""
+
+    def __init__(self, plan: CloudPlan) -> None:
+        self._plan = plan
+        self._file = plan.folder / "credentials.toml"
+        self._seen: object = self
+        self._answers: queue.SimpleQueue[Found | str] | None = None
+        self._result: Found | str = "The keyring has not answered yet"
+
+    @property
+    def found(self) -> Found | None:
+        """What was found last."""
+        return self._result if isinstance(self._result, Found) else None
+
+    def result(self) -> Found | str:
+        """The key, or why there is none."""
+        signature = self._signature()
+        if signature != self._seen:
+            self._seen = signature
+            self._answers = queue.SimpleQueue()
+            threading.Thread(target=self._look, args=(self._answers,), name="key", daemon=True).start()
+            self._receive(SEARCH_S)
+        else:
+            self._receive(0.0)
+        return self._result
+
+    def _receive(self, seconds: float) -> None:
+        if self._answers is None:
+            return
+        try:
+            self._result = self._answers.get(timeout=seconds) if seconds else self._answers.get_nowait()
+            self._answers = None
+        except queue.Empty:
+            return
+
+    def _look(self, answers: queue.SimpleQueue[Found | str]) -> None:
+        try:
+            answers.put(find(self._plan.environment_key, self._plan.folder) or "There is no key for Claude")
+        except ConfigError as error:
+            answers.put(str(error))
+
+    def _signature(self) -> object:
+        try:
+            found = self._file.stat()
+        except OSError as cause:
+            return cause.errno
+        return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def check_key(plan: CloudPlan) -> None:
+    """Ask one free thing of Claude with the key.
+
+    Raises:
+        CloudError: there is no key, it is wrong, or Claude cannot be reached.
+    """
+    models(plan)
+
+
+def models(plan: CloudPlan) -> list[str]:
+    """The names of the models that the key may use; free of charge.
+
+    Raises:
+        CloudError: as for `check_key`.
+    """
+    found = find(plan.environment_key, plan.folder)
+    if found is None:
+        hint = "Run shammah setup, or set ANTHROPIC_API_KEY"
+        raise CloudError("There is no key for Claude", hint=hint, trouble="key")
+    link = Link(found.key, plan.base_url, plan.patience)
+    try:
+        return link.models()
+    finally:
+        link.close()

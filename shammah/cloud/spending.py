@@ -1,0 +1,253 @@
+"""What Claude has cost, over all running chats: a request reserves the most it can cost, and later says what it did."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+from shammah.errors import CloudError
+
+PATIENCE_S = 10.0
+"""Seconds to wait for another shammah that is writing; a commit takes milliseconds."""
+
+_FORMAT = 1
+_APPLICATION = int.from_bytes(b"shms")
+"""Marks a SQLite file as ours, so that no other program's database is taken for it."""
+_SCHEMA = (
+    # A ticket is never given twice (AUTOINCREMENT). `settled` is empty while a request is under way, and stays so
+    # where the program was killed: then the reservation counts.
+    """CREATE TABLE requests (
+        ticket INTEGER PRIMARY KEY AUTOINCREMENT, day TEXT NOT NULL, started TEXT NOT NULL, settled TEXT,
+        model TEXT NOT NULL, most_usd REAL NOT NULL, cost_usd REAL, estimated INTEGER NOT NULL DEFAULT 0)""",
+    "CREATE INDEX requests_day ON requests (day, cost_usd, most_usd, estimated)",
+    f"PRAGMA application_id = {_APPLICATION}",
+    f"PRAGMA user_version = {_FORMAT}",
+)
+_SUMS = """total(cost_usd) AS cost_usd, count(*) - count(cost_usd) AS unknown, count(*) AS requests, day AS date,
+    coalesce(sum(estimated), 0) AS estimated, total(coalesce(cost_usd, most_usd)) AS counted_usd"""
+_MOVE_AWAY = "Move it away, and the sum of today starts anew"
+
+
+@dataclass(frozen=True)
+class Day:
+    """What one day has cost: dollars where the price is known, and how many requests have no known cost (yet).
+
+    `date` is the local calendar day in ISO 8601. `counted_usd` is what counts against the budget: the cost, and for
+    each request whose cost is not known the most that it can be.
+    """
+
+    cost_usd: float = 0.0
+    unknown: int = 0
+    requests: int = 0
+    date: str = ""
+    estimated: int = 0
+    counted_usd: float = 0.0
+
+
+class Spending:
+    """The record of costs in a SQLite file, shared by every chat. It holds no text of any conversation.
+
+    Each call opens the file for itself, so that any thread may call; a request is made seldom enough for that.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def reserve(self, model: str, most_usd: float, budget_usd: float) -> int:
+        """Set aside the most that a request can cost; returns its ticket. A budget of 0 is none.
+
+        Requests at the same time see each other's reservations, so a budget is passed by one request at most.
+
+        Raises:
+            CloudError: today's budget is reached (trouble "budget"), or the record cannot be written.
+        """
+        today = _today()
+        with self._writing() as database:
+            spent = _day(database, today)
+            if 0 < budget_usd <= spent.counted_usd:
+                raise _reached(spent, budget_usd)
+            inserted = database.execute(
+                "INSERT INTO requests (day, started, model, most_usd) VALUES (?, ?, ?, ?)",
+                (today, _now(), model, max(0.0, most_usd)),
+            )
+            return int(inserted.lastrowid or 0)
+
+    def settle(self, ticket: int, cost_usd: float | None, estimated: bool) -> None:
+        """Say what a request has cost, None where the price is not known; only the first call for a ticket counts.
+
+        Where the record cannot be written, the reservation goes on counting.
+        """
+        with contextlib.suppress(CloudError), self._writing() as database:
+            database.execute(
+                "UPDATE requests SET settled = ?, cost_usd = ?, estimated = ? WHERE ticket = ? AND settled IS NULL",
+                (_now(), None if cost_usd is None else _amount(cost_usd), estimated, ticket),
+            )
+
+    def today(self) -> Day:
+        """What this calendar day has cost until now.
+
+        Raises:
+            CloudError: the record cannot be read.
+        """
+        with self._reading() as database:
+            return _day(database, _today()) if database else Day(date=_today())
+
+    def days(self, count: int) -> list[Day]:
+        """The last days on which anything was asked, the newest first.
+
+        Raises:
+            CloudError: the record cannot be read.
+        """
+        with self._reading() as database:
+            if database is None:
+                return []
+            rows = database.execute(
+                f"SELECT {_SUMS} FROM requests GROUP BY day ORDER BY day DESC LIMIT ?", (count,)
+            ).fetchall()
+        return [Day(**row) for row in rows]
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection | None]:
+        """Lend the file, or None where there is none yet, or an empty one that a killed program left."""
+        if not self.path.exists():
+            yield None
+            return
+        with self._opened() as database:
+            yield database if _is_ours(database, self.path) else None
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """Lend the file for one transaction, which no other process writes in between; it is made where missing."""
+        with _told_plainly(self.path):
+            _create_private(self.path)
+        with self._opened() as database:
+            if not _is_ours(database, self.path):
+                _use_log(database)
+            database.execute("BEGIN IMMEDIATE")
+            try:
+                if not _is_ours(database, self.path):
+                    _make(database)
+                yield database
+                database.execute("COMMIT")
+            except BaseException:
+                # SQLite has ended the transaction by itself after some failures, a full disk among them.
+                if database.in_transaction:
+                    database.execute("ROLLBACK")
+                raise
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[sqlite3.Connection]:
+        with _told_plainly(self.path):
+            database = sqlite3.connect(self.path, isolation_level=None, timeout=PATIENCE_S)
+            with contextlib.closing(database):
+                database.row_factory = _as_dict
+                database.execute("PRAGMA synchronous = FULL")
+                yield database
+
+
+# The file
+
+
+def _create_private(path: Path) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # SQLite gives the files beside it (-wal, -shm) the mode of this one. Windows keeps files to their owner by folder.
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+
+
+def _use_log(database: sqlite3.Connection) -> None:
+    # Of several programs that create the file at once, SQLite turns all but one away without waiting.
+    patience = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            database.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > patience:
+                raise
+            time.sleep(0.02)
+        else:
+            return
+
+
+def _is_ours(database: sqlite3.Connection, path: Path) -> bool:
+    """Whether the file has our table; False for an empty one, CloudError for one of another program."""
+    application, found = (
+        database.execute(f"PRAGMA {name}").fetchone()[name] for name in ("application_id", "user_version")
+    )
+    if (application, found) == (_APPLICATION, _FORMAT):
+        return True
+    if application == _APPLICATION and found > _FORMAT:
+        raise CloudError(f"{path} was written by a newer shammah (format {found})", hint="Update shammah")
+    if database.execute("SELECT 1 FROM sqlite_schema").fetchone():
+        raise CloudError(f"{path} is the database of another program", hint=_MOVE_AWAY)
+    return False
+
+
+def _make(database: sqlite3.Connection) -> None:
+    for statement in _SCHEMA:
+        database.execute(statement)
+
+
+@contextlib.contextmanager
+def _told_plainly(path: Path) -> Iterator[None]:
+    """Turn the errors of the disk and of SQLite into ones that a person can act on."""
+    try:
+        yield
+    except OSError as error:
+        raise _unusable(path, error.strerror or str(error), "Make the folder writable") from error
+    except sqlite3.Error as error:
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+        raise _unusable(path, str(error), _HINTS.get(code, "See whether the file is writable")) from error
+
+
+_HINTS = {
+    sqlite3.SQLITE_FULL: "Free some space",
+    sqlite3.SQLITE_BUSY: "Close the other shammah, or try again",
+    sqlite3.SQLITE_NOTADB: _MOVE_AWAY,
+    sqlite3.SQLITE_CORRUPT: _MOVE_AWAY,
+}
+
+
+def _unusable(path: Path, cause: str, hint: str) -> CloudError:
+    return CloudError(f"What Claude costs cannot be recorded in {path}: {cause}", hint=f"{hint}; /local answers here")
+
+
+# Rows and values
+
+
+def _as_dict(cursor: sqlite3.Cursor, row: tuple[object, ...]) -> dict[str, object]:
+    return {column[0]: value for column, value in zip(cursor.description, row, strict=True)}
+
+
+def _day(database: sqlite3.Connection, day: str) -> Day:
+    row = database.execute(f"SELECT {_SUMS} FROM requests WHERE day = ?", (day,)).fetchone()
+    return Day(**{**row, "date": day})
+
+
+def _reached(spent: Day, budget_usd: float) -> CloudError:
+    reserved = spent.counted_usd - spent.cost_usd
+    of_it = f", ${reserved:.2f} of it the most that requests of unknown cost can be" if spent.unknown else ""
+    return CloudError(
+        f"Today's budget for Claude is reached: ${spent.counted_usd:.2f} of ${budget_usd:.2f}{of_it}",
+        hint="It starts anew at midnight; /set cloud.daily_budget_usd raises it, /local answers here",
+        trouble="budget",
+    )
+
+
+def _amount(usd: float) -> float | None:
+    """Dollars that can be added up: nothing below 0, and None for what is no number."""
+    return max(0.0, usd) if math.isfinite(usd) else None
+
+
+def _today() -> str:
+    return date.today().isoformat()
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
