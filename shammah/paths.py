@@ -17,12 +17,20 @@ class Home:
         return self.folder / "config.toml"
 
     @property
+    def credentials(self) -> Path:
+        return self.folder / "credentials.toml"
+
+    @property
     def history(self) -> Path:
         return self.folder / "history.db"
 
     @property
     def input_history(self) -> Path:
         return self.folder / "input_history"
+
+    @property
+    def spending(self) -> Path:
+        return self.folder / "spending.db"
 
     @property
     def models(self) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sqlite3
@@ -22,14 +23,17 @@ from shammah.errors import HistoryError
 from shammah.history.export import to_json, to_markdown
 from shammah.history.opening import open_store
 from shammah.history.search import search
-from shammah.history.store import Origin, Store, Turn
+from shammah.history.store import Cost, Origin, Store, Turn
 from shammah.history.writer import AnswerWriter
-from shammah.message import Finish, Timing, Usage
+from shammah.message import Finish, Spent, Timing, Usage
 
 STARTER = Origin("starter", "starter-1", "No larger model is here yet")
+CLAUDE = Origin("claude", "claude-sonnet-5-5", "claude, because qwen is still loading", ("local: the worker died",))
+FORMAT_1 = Path(__file__).parent / "data" / "history_format_1.db"
 TRIAL = Path(__file__).parent.parent / "scripts" / "trial_history.py"
 posix = pytest.mark.skipif(os.name == "nt", reason="file modes mean little on Windows")
 not_root = pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="nothing is forbidden to this user")
+NOW = "2026-11-21T07:45:00.000+00:00"
 LETTERS = "abé ßB-_'\"*\0日.½\u0301\ue000İς"
 in_place = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -59,6 +63,13 @@ def say(store: Store, question: str, answer: str = "An answer", conversation: st
     """One whole turn, in a new conversation where none is named."""
     turn = store.begin_turn(conversation or store.new_conversation().id, question)
     store.finish(turn.id, Finish("stop"), STARTER, tail=answer)
+    return store.turns(turn.conversation)[-1]
+
+
+def ask_claude(store: Store, question: str, spent: Spent, conversation: str = "") -> Turn:
+    """One whole turn that was sent to Claude."""
+    turn = store.begin_turn(conversation or store.new_conversation().id, question)
+    store.finish(turn.id, Finish("stop", Usage(1200, 1000, 20), spent=spent), CLAUDE, tail="An answer")
     return store.turns(turn.conversation)[-1]
 
 
@@ -113,10 +124,49 @@ def test_a_file_of_a_newer_version_is_left_as_it_is(path: Path, logged: bool) ->
         for name in ("history.db", "history.db-wal")
         if (path.parent / name).exists()
     }
-    with pytest.raises(HistoryError, match=r"written by a newer shammah \(format 3; this one knows 1\)") as caught:
+    with pytest.raises(HistoryError, match=r"written by a newer shammah \(format 3; this one knows 2\)") as caught:
         open_store(path)
     assert caught.value.hint
     assert {name: (path.parent / name).read_bytes() for name in kept} == kept
+
+
+def test_a_file_of_the_first_format_is_read_searched_and_gone_on_with(path: Path) -> None:
+    path.parent.mkdir()
+    path.write_bytes(FORMAT_1.read_bytes())
+    with open_store(path) as store:
+        prime, undone, count, cut_off = store.turns("w2fma3", undone=True)
+        again = store.begin_turn("w2fma3", "Go on", private="told so", retries=cut_off.id)
+        store.finish(again.id, Finish("stop", spent=Spent(70, 0.5)), CLAUDE, tail="7 8")
+    assert (prime.answer, prime.usage, prime.cost_usd) == ("A number with two divisors.", Usage(21, 4, 9), None)
+    assert (prime.private, prime.estimated, prime.retries, prime.former, prime.origin.before) == (
+        "",
+        False,
+        None,
+        (),
+        (),
+    )
+    assert (undone.undone, undone.question, len(count.answer), cut_off.answer) == (
+        True,
+        "And grüße 日本?",
+        12_000,
+        "4 5 6",
+    )
+    with open_store(path) as store:
+        assert [turn.id for turn in store.turns("w2fma3")] == [prime.id, count.id, again.id]
+        assert store.turns("w2fma3")[-1].former[0].answer == "4 5 6"
+        assert store.cost("w2fma3") == Cost(0.5, 0, 0, 1, 70)
+        assert [hit.position for hit in search(store, "divisors")] == [1]
+
+
+def test_a_chat_of_the_first_format_that_still_runs_goes_on_in_the_newer_file(path: Path) -> None:
+    path.parent.mkdir()
+    path.write_bytes(FORMAT_1.read_bytes())
+    with contextlib.closing(sqlite3.connect(path)) as older, open_store(path) as store:
+        older.execute(
+            "INSERT INTO turns (conversation, position, started, question) VALUES ('w2fma3', 9, ?, 'old')", (NOW,)
+        )
+        older.commit()
+        assert store.turns("w2fma3")[-1].question == "old"
 
 
 @pytest.mark.parametrize("content", [b"x", b"not a database\n" * 1000, b"SQLite format 3\0" + b"\xff" * 5000])
@@ -309,23 +359,25 @@ def test_a_question_is_on_the_disk_before_it_is_answered(store: Store, path: Pat
 
 
 def test_a_whole_turn_is_read_as_it_was_written(path: Path) -> None:
-    finish = Finish("length", Usage(10, 4, 7), Timing(0.1, 0.5, 70.0))
+    finish = Finish("length", Usage(10, 4, 7), Timing(0.1, 0.5, 70.0), spent=Spent(12, 0.25, True))
     with open_store(path) as store:
         turn = store.begin_turn(store.new_conversation().id, "Why?")
         writer = AnswerWriter(store, turn.id)
         writer.add("Because ")
         writer.add("of that")
-        writer.finish(finish, STARTER, sent_bytes=12, cost_usd=0.25)
+        writer.finish(finish, STARTER)
     with open_store(path) as store:
         (found,) = store.turns(turn.conversation)
     assert (found.answer, found.reason, found.origin) == ("Because of that", "length", STARTER)
-    assert (found.usage, found.timing, found.sent_bytes, found.cost_usd) == (finish.usage, finish.timing, 12, 0.25)
+    assert (found.usage, found.timing) == (finish.usage, finish.timing)
+    assert (found.sent_bytes, found.cost_usd, found.estimated) == (12, 0.25, True)
     assert found.finished is not None
     assert found.finished >= found.started
 
 
 def test_an_unknown_cost_is_not_nothing(store: Store) -> None:
-    assert say(store, "hello").cost_usd is None
+    assert say(store, "hello").cost_usd == 0.0
+    assert ask_claude(store, "hello", Spent(900, None)).cost_usd is None
 
 
 def test_a_failed_answer_keeps_its_text_and_its_error(store: Store) -> None:
@@ -366,6 +418,94 @@ def test_undo_goes_back_to_the_start_and_then_finds_nothing(store: Store) -> Non
     assert (store.undo(name), store.last(), store.conversations()[0].turns) == (None, None, 0)
     say(store, "second try", conversation=name)
     assert store.find(name).title == "second try"
+
+
+def test_a_private_turn_says_why_and_stays_private(path: Path) -> None:
+    with open_store(path) as store:
+        turn = store.begin_turn(store.new_conversation().id, "My key?", private=".env holds secrets by its name")
+        store.finish(turn.id, Finish("stop"), STARTER)
+    with open_store(path) as store:
+        assert [found.private for found in store.turns(turn.conversation)] == [".env holds secrets by its name"]
+
+
+def test_who_was_asked_first_and_failed_is_kept_also_of_an_answer_without_an_end(store: Store) -> None:
+    turn = store.begin_turn(store.new_conversation().id, "Why?")
+    store.choose(turn.id, CLAUDE)
+    assert store.turns(turn.conversation)[0].origin.before == ("local: the worker died",)
+
+
+def test_what_has_left_the_machine_is_known_of_an_answer_without_an_end(store: Store) -> None:
+    turn = store.begin_turn(store.new_conversation().id, "Why?")
+    AnswerWriter(store, turn.id).spend(Spent(812, 0.01, estimated=True))
+    (found,) = store.turns(turn.conversation)
+    assert (found.sent_bytes, found.cost_usd, found.estimated) == (812, 0.01, True)
+
+
+# Asked again
+
+
+def test_a_question_asked_again_keeps_both_answers_and_the_later_one_is_the_conversation(store: Store) -> None:
+    first = say(store, "Why?", "Because")
+    again = store.begin_turn(first.conversation, "Why?", retries=first.id)
+    store.finish(again.id, Finish("stop"), CLAUDE, tail="On account of that")
+    (found,) = store.turns(first.conversation)
+    assert (found.answer, found.retries, [turn.answer for turn in found.former]) == (
+        "On account of that", first.id, ["Because"],
+    )  # fmt: skip
+    assert store.conversations()[0].turns == 1
+
+
+def test_each_former_answer_is_kept_the_oldest_first(store: Store) -> None:
+    turn = say(store, "Why?", "1")
+    for answer in ("2", "3"):
+        turn = store.begin_turn(turn.conversation, "Why?", retries=turn.id)
+        store.finish(turn.id, Finish("stop"), STARTER, tail=answer)
+    (found,) = store.turns(turn.conversation)
+    assert [former.answer for former in found.former] == ["1", "2"]
+
+
+def test_undo_of_a_question_asked_again_takes_back_nothing_else(store: Store) -> None:
+    before = say(store, "Hello")
+    first = say(store, "Why?", conversation=before.conversation)
+    again = store.begin_turn(first.conversation, "Why?", retries=first.id)
+    undone = store.undo(first.conversation)
+    assert undone
+    assert (undone.id, [turn.id for turn in undone.former]) == (again.id, [first.id])
+    assert store.turns(first.conversation)[-1] == before
+
+
+def test_a_turn_of_another_conversation_cannot_be_asked_again(store: Store) -> None:
+    other = say(store, "Elsewhere")
+    turn = store.begin_turn(store.new_conversation().id, "Here", retries=other.id)
+    assert store.turns(other.conversation) == [other]
+    assert store.turns(turn.conversation)[0].former == ()
+
+
+# What was spent
+
+
+def test_the_cost_of_a_conversation_counts_every_answer_that_was_sent(store: Store) -> None:
+    name = ask_claude(store, "one", Spent(100, 0.25)).conversation
+    ask_claude(store, "two", Spent(200, None), name)
+    ask_claude(store, "three", Spent(300, 0.5, estimated=True), name)
+    store.undo(name)
+    say(store, "four", conversation=name)
+    ask_claude(store, "elsewhere", Spent(1000, 3.0))
+    assert store.cost(name) == Cost(usd=0.75, unknown=1, estimated=1, requests=3, sent_bytes=600)
+
+
+def test_a_conversation_that_sent_nothing_costs_nothing(store: Store) -> None:
+    assert store.cost(say(store, "hello").conversation) == store.cost("none") == Cost()
+
+
+def test_costs_are_added_up_by_the_day_of_this_place_the_newest_first(store: Store) -> None:
+    earlier, today = ask_claude(store, "one", Spent(100, 0.25)), ask_claude(store, "two", Spent(200, None))
+    store.connection.execute("UPDATE turns SET started = '2026-01-05T12:00:00.000+00:00' WHERE id = ?", (earlier.id,))
+    assert store.cost_by_day() == [
+        (f"{today.started.astimezone():%Y-%m-%d}", Cost(0.0, 1, 0, 1, 200)),
+        ("2026-01-05", Cost(0.25, 0, 0, 1, 100)),
+    ]
+    assert len(store.cost_by_day(1)) == 1
 
 
 @in_place
@@ -629,6 +769,38 @@ def test_markdown_says_who_answered_and_what_is_not_whole(store: Store) -> None:
     assert text.endswith("one, tw\n\n*Interrupted: the answer breaks off here.*\n")
 
 
+def test_markdown_tells_what_an_answer_took_and_what_was_private(store: Store) -> None:
+    turn = ask_claude(store, "Hello", Spent(5120, 0.0123, estimated=True))
+    store.begin_turn(turn.conversation, "My key?", private=".env holds secrets by its name")
+    text = to_markdown(store.find(turn.conversation), store.turns(turn.conversation))
+    assert (
+        "> local: the worker died\n>\n> claude, because qwen is still loading · "
+        "1,200 tokens in (1,000 from the cache), 20 out · 5,120 bytes sent for about $0.0123\n"
+    ) in text
+    assert ", private: .env holds secrets by its name\n\nMy key?" in text
+
+
+def test_a_cost_that_is_not_known_is_told_so_and_nothing_sent_too(store: Store) -> None:
+    turn = ask_claude(store, "Hello", Spent(5120, None))
+    say(store, "Hello", conversation=turn.conversation)
+    text = to_markdown(store.find(turn.conversation), store.turns(turn.conversation))
+    assert "5,120 bytes sent at a cost that is not known" in text
+    assert text.endswith("> No larger model is here yet · nothing was sent\n")
+
+
+@pytest.mark.parametrize("undone", [False, True])
+def test_an_export_shows_former_answers_once_below_their_question(store: Store, undone: bool) -> None:
+    first = say(store, "Why?", "Because")
+    again = store.begin_turn(first.conversation, "Why?", retries=first.id)
+    store.finish(again.id, Finish("stop"), CLAUDE, tail="On account of that")
+    turns = store.turns(first.conversation, undone=undone)
+    text = to_markdown(store.find(first.conversation), turns)
+    assert (text.count("## You"), text.count("Because\n")) == (1, 1)
+    assert text.index("## Answered before by starter (starter-1)\n\nBecause") < text.index("## claude (claude-sonnet")
+    (found,) = json.loads(to_json(store.find(first.conversation), turns))["turns"]
+    assert (found["answer"], found["former"][0]["answer"]) == ("On account of that", "Because")
+
+
 @pytest.mark.parametrize(
     ("cut_off", "closed"),
     [
@@ -644,7 +816,7 @@ def test_markdown_says_who_answered_and_what_is_not_whole(store: Store) -> None:
 def test_a_code_block_that_was_cut_off_does_not_swallow_what_follows(store: Store, cut_off: str, closed: str) -> None:
     turn = say(store, "Code", cut_off)
     text = to_markdown(store.find(turn.conversation), [turn])
-    assert text.endswith(f"## starter (starter-1)\n\n{closed}\n")
+    assert f"## starter (starter-1)\n\n{closed}\n\n> " in text
 
 
 def test_json_holds_everything(store: Store) -> None:

@@ -28,15 +28,17 @@ def to_markdown(conversation: Conversation, turns: Sequence[Turn]) -> str:
     parts = [head]
     if conversation.system:
         parts.append(f"## System prompt\n\n{_closed(conversation.system)}")
-    for turn in turns:
-        parts.append(f"## You, {_date(turn.started)}{', undone' if turn.undone else ''}\n\n{_closed(turn.question)}")
+    for turn in _questions(turns):
+        parts.append(f"## You, {_date(turn.started)}{_marks(turn)}\n\n{_closed(turn.question)}")
+        parts += [_answer(former, "Answered before by ") for former in turn.former]
         parts.append(_answer(turn))
     return "\n\n".join(parts) + "\n"
 
 
 def to_json(conversation: Conversation, turns: Sequence[Turn]) -> str:
     """Everything that the history holds of the conversation; times are UTC in ISO 8601."""
-    content = {"format": JSON_FORMAT, "conversation": asdict(conversation), "turns": [asdict(turn) for turn in turns]}
+    told = [asdict(turn) for turn in _questions(turns)]
+    content = {"format": JSON_FORMAT, "conversation": asdict(conversation), "turns": told}
     return json.dumps(content, ensure_ascii=False, indent=2, default=_iso) + "\n"
 
 
@@ -45,14 +47,42 @@ def _iso(value: Any) -> str:
     return value.isoformat()
 
 
-def _answer(turn: Turn) -> str:
+def _questions(turns: Sequence[Turn]) -> list[Turn]:
+    """The turns without those that another of them asks again, and holds as its former ones."""
+    asked_again = {former.id for turn in turns for former in turn.former}
+    return [turn for turn in turns if turn.id not in asked_again]
+
+
+def _marks(turn: Turn) -> str:
+    return (", undone" if turn.undone else "") + (f", private: {turn.private}" if turn.private else "")
+
+
+def _answer(turn: Turn, before: str = "") -> str:
     who = turn.origin.engine or "shammah"
-    lines = [f"## {who} ({turn.origin.model})" if turn.origin.model else f"## {who}"]
+    lines = [f"## {before}{who} ({turn.origin.model})" if turn.origin.model else f"## {before}{who}"]
     if turn.answer:
         lines.append(_closed(turn.answer))
     if ending := _ENDINGS.get(turn.reason):
         lines.append(f"*{ending}*" + (f" {turn.error}" if turn.error else ""))
-    return "\n\n".join(lines)
+    return "\n\n".join([*lines, _receipt(turn)]).rstrip()
+
+
+def _receipt(turn: Turn) -> str:
+    """Who failed first, why this one answered, and what that took; a quotation, so that it is not the answer's text."""
+    usage = turn.usage
+    cached = f" ({usage.cached_tokens:,} from the cache)" if usage.cached_tokens else ""
+    tokens = f"{usage.prompt_tokens:,} tokens in{cached}, {usage.completion_tokens:,} out"
+    parts = [turn.origin.why, tokens if usage.prompt_tokens or usage.completion_tokens else "", _sent(turn)]
+    told = [*turn.origin.before, " · ".join(part for part in parts if part)]
+    return "\n>\n".join(f"> {' '.join(line.split())}" for line in told if line)
+
+
+def _sent(turn: Turn) -> str:
+    if not turn.sent_bytes:
+        return "nothing was sent" if turn.origin.engine else ""
+    about = "about " if turn.estimated else ""
+    cost = "at a cost that is not known" if turn.cost_usd is None else f"for {about}${turn.cost_usd:.4f}"
+    return f"{turn.sent_bytes:,} bytes sent {cost}"
 
 
 def _closed(text: str) -> str:

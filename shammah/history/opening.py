@@ -43,6 +43,15 @@ _FORMATS: Sequence[Sequence[str]] = (
             SELECT turns.*, answer || coalesce((SELECT group_concat(text, '') FROM (
                 SELECT text FROM pieces WHERE turn = turns.id ORDER BY start)), '') AS whole_answer FROM turns""",
     ),
+    (
+        "ALTER TABLE turns ADD COLUMN private TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE turns ADD COLUMN estimated INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE turns ADD COLUMN before TEXT NOT NULL DEFAULT '[]'",
+        "ALTER TABLE turns ADD COLUMN retries INTEGER",
+        # What was sent and spent is added up from here: the columns above stand behind the long texts.
+        """CREATE INDEX turns_sent ON turns (conversation, started, sent_bytes, cost_usd, estimated)
+            WHERE sent_bytes > 0""",
+    ),
 )
 """What leads from each format of the file to the next; `PRAGMA user_version` counts the steps taken."""
 

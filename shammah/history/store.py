@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from typing import Any
 from shammah.errors import HistoryError
 from shammah.history.faults import told_plainly
 from shammah.history.search import forget
-from shammah.message import Finish, Timing, Usage
+from shammah.message import Finish, Spent, Timing, Usage
 
 PATIENCE_S = 10.0
 """Seconds to wait for another shammah that is writing."""
@@ -47,11 +48,12 @@ class Summary:
 
 @dataclass(frozen=True)
 class Origin:
-    """Who answers a turn, and why."""
+    """Who answers a turn, and why; `before` tells of each engine that was asked first and failed."""
 
     engine: str = ""
     model: str = ""
     why: str = ""
+    before: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,9 @@ class Turn:
 
     `reason` is that of `Finish`; a turn whose program ended before its answer did reads as interrupted.
     It is empty only in what `begin_turn` returns. An undone turn is kept, and is no part of the conversation.
+    `private` says why the turn must not leave this machine, "" where it may. `cost_usd` is None where it is not known,
+    `estimated` tells that it is. `retries` is the id of the turn that this one asks again, which `former` holds with
+    those before it, the oldest first: other answers to the same question, and no part of the conversation either.
     """
 
     id: int
@@ -74,9 +79,27 @@ class Turn:
     timing: Timing
     sent_bytes: int
     cost_usd: float | None
+    estimated: bool
     started: datetime
     finished: datetime | None
     undone: bool
+    private: str
+    retries: int | None
+    former: tuple[Turn, ...] = ()
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What answers have cost and sent: dollars where the price is known, and how many `requests` there were.
+
+    Of these, `unknown` have no known price and are not in `usd`; `estimated` are in it with an estimate.
+    """
+
+    usd: float = 0.0
+    unknown: int = 0
+    estimated: int = 0
+    requests: int = 0
+    sent_bytes: int = 0
 
 
 class Store:
@@ -183,10 +206,14 @@ class Store:
                 "SELECT * FROM readable_turns WHERE conversation = ? AND undone <= ? ORDER BY position",
                 (conversation_id, undone),
             ).fetchall()
-        return [_turn(row) for row in rows]
+            return [_with_former(database, _turn(row)) for row in rows]
 
-    def begin_turn(self, conversation_id: str, question: str) -> Turn:
-        """Write a question down; on return it survives whatever happens to this process."""
+    def begin_turn(self, conversation_id: str, question: str, *, private: str = "", retries: int | None = None) -> Turn:
+        """Write a question down; on return it survives whatever happens to this process.
+
+        `private` says why it must not leave this machine. `retries` is the turn of the same conversation that this one
+        asks again: that turn is kept as another answer, and is no part of the conversation from now on.
+        """
         question, now = _storable(question), _text(_now())
         with self.writing() as database:
             new = self._unasked.get(conversation_id)
@@ -194,19 +221,26 @@ class Store:
                 _insert_conversation(database, new)
             _touch(database, conversation_id, now)
             _set_title(database, conversation_id, _title(question))
+            _set_aside(database, retries, conversation_id)
             inserted = database.execute(
-                """INSERT INTO turns (conversation, position, started, question)
-                SELECT ?, coalesce(max(position), 0) + 1, ?, ? FROM turns WHERE conversation = ?""",
-                (conversation_id, now, question, conversation_id),
+                """INSERT INTO turns (conversation, position, started, question, private, retries)
+                SELECT ?, coalesce(max(position), 0) + 1, ?, ?, ?, ? FROM turns WHERE conversation = ?""",
+                (conversation_id, now, question, _storable(private), retries, conversation_id),
             )
             row = database.execute("SELECT * FROM readable_turns WHERE id = ?", (inserted.lastrowid,)).fetchone()
+            turn = _with_former(database, _turn(row))
         self._unasked.pop(conversation_id, None)
-        return replace(_turn(row), reason="")
+        return replace(turn, reason="")
 
     def choose(self, turn_id: int, origin: Origin) -> None:
         """Note who is going to answer, so that even an answer cut off by a crash says whose it was."""
         with self.writing() as database:
             _set_origin(database, turn_id, origin)
+
+    def spend(self, turn_id: int, spent: Spent) -> None:
+        """Note what has left this machine until now, so that even an answer cut off by a crash tells it."""
+        with self.writing(GLIMPSE_S) as database:
+            _set_spent(database, turn_id, spent)
 
     def append(self, turn_id: int, text: str, at: int) -> None:
         """Save the next part of an answer, which starts at character `at`; the same `at` again replaces it.
@@ -216,10 +250,7 @@ class Store:
         with self.writing(GLIMPSE_S) as database:
             _insert_piece(database, turn_id, text, at)
 
-    def finish(
-        self, turn_id: int, finish: Finish, origin: Origin, *, tail: str = "", at: int = 0,
-        sent_bytes: int = 0, cost_usd: float | None = None,
-    ) -> None:  # fmt: skip
+    def finish(self, turn_id: int, finish: Finish, origin: Origin, *, tail: str = "", at: int = 0) -> None:
         """Close a turn, with the `tail` of its answer from character `at` on. Only the first call counts."""
         with self.writing() as database:
             row = database.execute("SELECT reason, conversation FROM turns WHERE id = ?", (turn_id,)).fetchone()
@@ -229,11 +260,12 @@ class Store:
             _insert_piece(database, turn_id, tail, at)
             _join_pieces(database, turn_id)
             _set_origin(database, turn_id, origin)
-            _set_finish(database, turn_id, finish, sent_bytes, cost_usd)
+            _set_finish(database, turn_id, finish)
+            _set_spent(database, turn_id, finish.spent)
             _touch(database, row["conversation"], _text(_now()))
 
     def undo(self, conversation_id: str) -> Turn | None:
-        """Take the last turn back and return it; it is kept, marked as undone."""
+        """Take the last turn back and return it; it is kept, marked as undone, and no other turn changes."""
         with self.writing() as database:
             row = database.execute(
                 "SELECT * FROM readable_turns WHERE conversation = ? AND NOT undone ORDER BY position DESC LIMIT 1",
@@ -243,7 +275,27 @@ class Store:
                 return None
             database.execute("UPDATE turns SET undone = 1 WHERE id = ?", (row["id"],))
             _touch(database, conversation_id, _text(_now()))
-        return replace(_turn(row), undone=True)
+            return replace(_with_former(database, _turn(row)), undone=True)
+
+    # What was spent, also on turns that were undone or asked again
+
+    def cost(self, conversation_id: str) -> Cost:
+        """What a conversation has cost and sent."""
+        with self.reading() as database:
+            sums = database.execute(
+                f"SELECT {_SUMS} FROM turns WHERE conversation = ? AND sent_bytes > 0", (conversation_id,)
+            ).fetchone()
+        return Cost(*sums)
+
+    def cost_by_day(self, days: int = 7) -> list[tuple[str, Cost]]:
+        """The last days on which something was sent, the newest first: the local date in ISO 8601, and the sums."""
+        with self.reading() as database:
+            rows = database.execute(
+                f"""SELECT date(started, 'localtime') AS day, {_SUMS} FROM turns WHERE sent_bytes > 0
+                GROUP BY day ORDER BY day DESC LIMIT ?""",
+                (days,),
+            ).fetchall()
+        return [(day, Cost(*sums)) for day, *sums in rows]
 
     # For the modules of this folder
 
@@ -271,6 +323,11 @@ class Store:
 
 
 # Rows
+
+_SUMS = (
+    "total(cost_usd), count(*) - count(cost_usd), coalesce(sum(estimated), 0), count(*), coalesce(sum(sent_bytes), 0)"
+)
+"""The fields of `Cost`, over the turns that sent something."""
 
 
 def _insert_conversation(database: sqlite3.Connection, new: Conversation) -> None:
@@ -308,22 +365,32 @@ def _join_pieces(database: sqlite3.Connection, turn_id: int) -> None:
 
 
 def _set_origin(database: sqlite3.Connection, turn_id: int, origin: Origin) -> None:
+    before = json.dumps([_storable(told) for told in origin.before], ensure_ascii=False)
     database.execute(
-        "UPDATE turns SET engine = ?, model = ?, why = ? WHERE id = ?",
-        (_storable(origin.engine), _storable(origin.model), _storable(origin.why), turn_id),
+        "UPDATE turns SET engine = ?, model = ?, why = ?, before = ? WHERE id = ?",
+        (_storable(origin.engine), _storable(origin.model), _storable(origin.why), before, turn_id),
     )
 
 
-def _set_finish(
-    database: sqlite3.Connection, turn_id: int, finish: Finish, sent_bytes: int, cost_usd: float | None
-) -> None:
+def _set_aside(database: sqlite3.Connection, turn_id: int | None, conversation_id: str) -> None:
+    database.execute("UPDATE turns SET undone = 1 WHERE id = ? AND conversation = ?", (turn_id, conversation_id))
+
+
+def _set_spent(database: sqlite3.Connection, turn_id: int, spent: Spent) -> None:
+    database.execute(
+        "UPDATE turns SET sent_bytes = ?, cost_usd = ?, estimated = ? WHERE id = ?",
+        (spent.sent_bytes, spent.cost_usd, spent.estimated, turn_id),
+    )
+
+
+def _set_finish(database: sqlite3.Connection, turn_id: int, finish: Finish) -> None:
     usage, timing = finish.usage, finish.timing
     database.execute(
         """UPDATE turns SET reason = ?, error = ?, prompt_tokens = ?, cached_tokens = ?, completion_tokens = ?,
-        first_token_s = ?, total_s = ?, tokens_per_s = ?, sent_bytes = ?, cost_usd = ?, finished = ? WHERE id = ?""",
+        first_token_s = ?, total_s = ?, tokens_per_s = ?, finished = ? WHERE id = ?""",
         (
             finish.reason, _storable(finish.error), usage.prompt_tokens, usage.cached_tokens, usage.completion_tokens,
-            timing.first_token_s, timing.total_s, timing.tokens_per_s, sent_bytes, cost_usd, _text(_now()), turn_id,
+            timing.first_token_s, timing.total_s, timing.tokens_per_s, _text(_now()), turn_id,
         ),
     )  # fmt: skip
 
@@ -351,20 +418,46 @@ def _turn(row: sqlite3.Row) -> Turn:
         position=row["position"],
         question=row["question"],
         answer=row["whole_answer"],
-        origin=Origin(row["engine"], row["model"], row["why"]),
+        origin=Origin(row["engine"], row["model"], row["why"], _lines(row["before"])),
         reason=row["reason"] or "interrupted",
         error=row["error"],
         usage=Usage(row["prompt_tokens"], row["cached_tokens"], row["completion_tokens"]),
         timing=Timing(row["first_token_s"], row["total_s"], row["tokens_per_s"]),
         sent_bytes=row["sent_bytes"],
         cost_usd=row["cost_usd"],
+        estimated=bool(row["estimated"]),
         started=_time(row["started"]),
         finished=_time(row["finished"]) if row["finished"] else None,
         undone=bool(row["undone"]),
+        private=row["private"],
+        retries=row["retries"],
     )
 
 
+def _with_former(database: sqlite3.Connection, turn: Turn) -> Turn:
+    """The turn with the ones that it asks again."""
+    former = [turn]
+    while former[0].retries is not None:
+        row = database.execute(
+            "SELECT * FROM readable_turns WHERE id = ? AND id < ? AND conversation = ?",
+            (former[0].retries, former[0].id, turn.conversation),
+        ).fetchone()
+        if row is None:
+            break
+        former.insert(0, _turn(row))
+    return replace(turn, former=tuple(former[:-1]))
+
+
 # Values
+
+
+def _lines(text: str) -> tuple[str, ...]:
+    """The lines in a JSON list; a damaged one is a single line."""
+    try:
+        return tuple(map(str, json.loads(text)))
+    except (ValueError, TypeError):
+        return (text,)
+
 
 _LETTERS = "abcdefghijkmnpqrstuvwxyz23456789"
 """Without l, o, 0 and 1, which are taken for one another; 32, so that a byte picks each as often."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 
 from shammah.errors import HistoryError
 from shammah.history.faults import HistoryBusy
 from shammah.history.store import Origin, Store
-from shammah.message import Finish
+from shammah.message import Finish, Spent
 
 PACE_S = 0.2
 """Seconds between two commits of a growing answer."""
@@ -44,13 +45,16 @@ class AnswerWriter:
         if self._unsaved and self._clock() >= self._due:
             self._save()
 
-    def finish(self, finish: Finish, origin: Origin, *, sent_bytes: int = 0, cost_usd: float | None = None) -> None:
+    def spend(self, spent: Spent) -> None:
+        """Note what has left this machine; a disk that refuses is told by the text and the end."""
+        with contextlib.suppress(HistoryError):
+            self._store.spend(self._turn_id, spent)
+
+    def finish(self, finish: Finish, origin: Origin) -> None:
         """Save the rest and how the answer ended."""
         tail = "".join(self._unsaved)
         try:
-            self._store.finish(
-                self._turn_id, finish, origin, tail=tail, at=self._length, sent_bytes=sent_bytes, cost_usd=cost_usd
-            )
+            self._store.finish(self._turn_id, finish, origin, tail=tail, at=self._length)
         except HistoryError as error:
             self._tell(error)
         else:
