@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from shammah.engine import TICK, Tally
 from shammah.errors import EngineError
-from shammah.message import Event, Finish, Message, Options, Piece, Trimmed, Waiting
+from shammah.message import Event, Finish, Message, Options, Piece, Spent, Trimmed, Waiting
 
 LIMIT = 20_000
 """Characters of a question; a longer one is refused, as the real engines refuse what does not fit."""
@@ -17,13 +17,17 @@ LIMIT = 20_000
 
 @dataclass(frozen=True)
 class Script:
-    """One answer of the fake: its pieces, how long each takes, and the fault that comes before piece `fault_at`."""
+    """One answer of the fake: its pieces, how long each takes, and the fault that comes before piece `fault_at`.
+
+    `spent` is what leaves the machine for it, told before the first piece and before any fault.
+    """
 
     pieces: Sequence[str] = ("An ", "answer.")
     delay_s: float = 0.0
     trimmed: Trimmed | None = None
     fault: EngineError | None = None
     fault_at: int = 0
+    spent: Spent | None = None
 
 
 class FakeEngine:
@@ -73,6 +77,8 @@ class FakeEngine:
         if script.trimmed:
             yield script.trimmed
         yield Waiting("reading", 0, 10)
+        if script.spent:
+            yield script.spent
         for place, text in enumerate([*script.pieces, None]):
             yield from _pause(script.delay_s)
             if error := self._fault(script, place):

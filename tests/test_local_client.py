@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from shammah.environment import worker_environment
 from shammah.errors import EngineError, ModelError, WorkerError
 from shammah.local import protocol
-from shammah.local.client import Broken, Loading, LocalEngine, ModelSpec, Off, Ready
+from shammah.local.client import Broken, Loading, LocalEngine, ModelSpec, Off, Reading, Ready
 from shammah.local.process import LOG_LIMIT, Pulse
 from shammah.message import Event, Message, Options, Waiting
 from shammah.paths import STARTER, Home
@@ -470,6 +470,99 @@ def test_without_a_place_for_the_log_the_model_answers_all_the_same(make: Maker,
     assert finish_of(ask(make(log=tmp_path / "file" / "logs" / "worker.log"))).reason in ("stop", "length")
 
 
+# How long a conversation is
+
+TALK = [user("Hello"), Message("assistant", "Hi."), user("How do I leave?")]
+
+
+def counted(engine: LocalEngine, messages: list[Message], within_s: float = PATIENT) -> protocol.Counted:
+    found = engine.count(messages, within_s)
+    assert found is not None
+    return found
+
+
+def test_a_conversation_is_counted_as_the_prompt_that_an_answer_to_it_reads(engine: LocalEngine) -> None:
+    ask(engine)
+    for messages in (TALK, [Message("system", "Be <|im_start|> kind."), *TALK], [user("")]):
+        tokens = counted(engine, messages).tokens
+        finish = finish_of(list(engine.reply(messages, SHORT)))
+        assert tokens == finish.usage.prompt_tokens
+
+
+def test_what_the_cache_holds_of_it_is_told_with_the_count(engine: LocalEngine) -> None:
+    finish = finish_of(list(engine.reply(TALK, SHORT)))
+    again = counted(engine, TALK)
+    assert 0 < again.cached < again.tokens == finish.usage.prompt_tokens
+    assert counted(engine, [Message("system", "Of something else"), *TALK]).cached < again.cached
+    assert finish_of(list(engine.reply(TALK, SHORT))).usage.cached_tokens == again.cached
+
+
+def test_nothing_is_counted_while_there_is_no_model_or_an_answer_runs(make: Maker) -> None:
+    engine = make()
+    assert engine.count(TALK, PATIENT) is None
+    answer = engine.reply(TALK, LONG)
+    up_to_piece(answer)
+    assert engine.count(TALK, PATIENT) is None
+    answer.close()
+    assert counted(engine, TALK).tokens > 0
+
+
+def test_a_count_waits_no_longer_than_it_may_and_harms_no_later_one(engine: LocalEngine) -> None:
+    process = worker(engine)
+    process.suspend()
+    assert engine.count(TALK, 0.1) is None
+    process.resume()
+    first, second = counted(engine, TALK), counted(engine, [*TALK, Message("assistant", "Type /quit."), user("And?")])
+    assert first.tokens < second.tokens
+    assert finish_of(ask(engine)).reason in ("stop", "length")
+
+
+def test_the_count_of_a_worker_that_is_gone_ends_at_once_or_is_none(engine: LocalEngine) -> None:
+    process = worker(engine)
+    process.kill()
+    assert engine.count(TALK, PATIENT) is None
+    assert_answers_anew(engine, process)
+
+
+def test_a_conversation_that_the_template_refuses_is_not_counted(make: Maker, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(STARTER, tmp_path / "model"))
+    refusing = "{% if messages|length > 1 %}{{ raise_exception('no talk') }}{% endif %}{{ messages[0].content }}"
+    (folder / "chat_template.jinja").write_text(refusing, encoding="utf-8")
+    engine = make(folder)
+    ask(engine)
+    assert engine.count(TALK, PATIENT) is None
+    assert counted(engine, [user("Hello")]).tokens > 0
+
+
+def test_a_count_does_not_wait_for_what_is_read_ahead(engine: LocalEngine) -> None:
+    ask(engine)
+    engine.warm([user("hello " * 1500)])
+    assert counted(engine, TALK).tokens < 200
+
+
+def test_how_fast_a_model_reads_is_known_from_its_last_long_prompt(make: Maker) -> None:
+    engine = make()
+    ask(engine, "Hi")
+    assert engine.reading_speed is None
+    ask(engine, "hello " * 300)
+    speed = engine.reading_speed
+    assert speed is not None
+    assert speed > 0
+
+
+def test_the_speed_of_reading_is_tokens_by_seconds() -> None:
+    clock = HandClock()
+    reading = Reading(clock)
+    for now, done in ((10.0, 100), (11.0, 164), (12.0, 228)):
+        clock.now = now
+        reading.see(protocol.Progress(1, done, 500))
+    assert reading.speed == 64.0
+    reading.see(protocol.Progress(2, 0, 20))
+    clock.now = 20.0
+    reading.see(protocol.Progress(2, 20, 20))
+    assert reading.speed == 64.0
+
+
 # The pipe's language
 
 TEXTS = st.text(st.characters(exclude_categories=[]), max_size=20)
@@ -480,11 +573,13 @@ LINES = st.one_of(
     st.builds(protocol.Load, COUNTS, TEXTS, COUNTS, COUNTS),
     st.builds(protocol.Generate, COUNTS, MESSAGES, OPTIONS),
     st.builds(protocol.Warm, COUNTS, MESSAGES),
+    st.builds(protocol.Count, COUNTS, MESSAGES),
     st.builds(protocol.Stop, COUNTS),
     st.builds(protocol.Ready, COUNTS, COUNTS, TEXTS, st.floats(0, 9)),
     st.builds(protocol.Progress, COUNTS, COUNTS, COUNTS),
     st.builds(protocol.Cut, COUNTS, COUNTS, COUNTS),
     st.builds(protocol.Delta, COUNTS, TEXTS, COUNTS),
+    st.builds(protocol.Counted, COUNTS, COUNTS, COUNTS),
     st.builds(protocol.Done, COUNTS, st.sampled_from(["stop", "length", "interrupted"]), COUNTS, COUNTS, COUNTS),
     st.builds(protocol.Failed, COUNTS, TEXTS, TEXTS, st.booleans()),
 )

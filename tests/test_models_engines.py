@@ -52,8 +52,8 @@ def make(plan: Plan) -> Iterator[Callable[..., LocalModels]]:
     """Makes the models of a plan, with changes; ends them after the test."""
     made: list[LocalModels] = []
 
-    def maker(**changes: object) -> LocalModels:
-        made.append(LocalModels(replace(plan, **changes), lambda: None))  # type: ignore[arg-type]
+    def maker(reserve_gb: float = 0.0, **changes: object) -> LocalModels:
+        made.append(LocalModels(replace(plan, **changes), lambda: None, reserve_gb))  # type: ignore[arg-type]
         return made[-1]
 
     yield maker
@@ -103,6 +103,36 @@ def test_a_model_in_a_folder_answers_when_it_is_ready(make: Callable[..., LocalM
     chosen = models.answering(facts(models))
     assert (chosen.name, chosen.model) == ("local", "qwen")
     assert finish_of(list(chosen.reply([user("Hello")], SHORT))).reason in ("stop", "length")
+
+
+def test_of_a_model_that_is_ready_the_router_is_told_how_long_the_conversation_is(
+    make: Callable[..., LocalModels], folder: Path
+) -> None:
+    models = make()
+    models.want(Local(repo=str(folder), context=1024))
+    talk = [user("hello " * 200)]
+    assert models.facts("auto", enabled=True, messages=talk) == facts(models)
+    models.start()
+    until(lambda: ready(models))
+    finish = finish_of(list(models["local"].reply(talk, SHORT)))
+    told = models.facts("auto", enabled=True, messages=[user("Something else: " + "hello " * 200)])
+    assert told.local_context == 1024
+    assert told.prompt_tokens > finish.usage.prompt_tokens > 0
+    assert told.wait_s is not None
+    assert told.wait_s > 0
+    assert told.short_of_memory == ""
+    assert models.facts("auto", enabled=True) == Facts(local="ready", local_name="qwen")
+
+
+def test_memory_that_other_programs_have_taken_is_told_with_the_numbers(
+    make: Callable[..., LocalModels], folder: Path
+) -> None:
+    models = make(reserve_gb=4096.0)
+    models.want(Local(repo=str(folder)))
+    models.start()
+    until(lambda: ready(models))
+    told = models.facts("auto", enabled=True, messages=[user("Hello")])
+    assert told.short_of_memory.endswith("are free of the 4096 GB of memory for other programs")
 
 
 def test_the_same_settings_again_change_nothing(make: Callable[..., LocalModels], folder: Path) -> None:

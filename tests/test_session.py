@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
 
-from shammah.errors import EngineError, WorkerError
+from shammah.errors import CloudError, EngineError, WorkerError
 from shammah.history.opening import open_store
 from shammah.history.store import Store, Turn
-from shammah.message import Event, Finish, Message, Notice, Options, Piece, Trimmed
+from shammah.message import Event, Finish, Message, Notice, Options, Piece, Spent, Trimmed
 from shammah.paths import Home
 from shammah.router import Facts
-from shammah.session import Session
+from shammah.session import Outgoing, Question, Session
 from tests.fakes import FakeEngine, Script, finish_of, said, user
 
 GONE = WorkerError("The model worker is gone", hint="Ask again")
@@ -28,17 +29,40 @@ class Room:
     home: Home
     session: Session = field(init=False)
     engine: FakeEngine = field(default_factory=FakeEngine)
+    facts: list[Facts] = field(default_factory=lambda: [Facts()])
+    counted: list[list[Message]] = field(default_factory=list)
+    shown: list[Outgoing] = field(default_factory=list)
+    permits: bool = True
 
     def talk(self, *scripts: Script, system: str = "", engine: FakeEngine | None = None) -> Session:
         self.engine = engine or FakeEngine(*scripts)
         self.session = Session({"starter": self.engine}, self.store, system)
         return self.session
 
-    def ask(self, question: str) -> list[Event | Notice]:
-        return list(self.session.ask(question, Facts(), Options()))
+    def among(self, facts: Facts, **engines: FakeEngine) -> Session:
+        """Talk with several engines, of which these facts are known."""
+        self.facts = [facts]
+        self.session = Session(engines, self.store, "")
+        return self.session
+
+    def events(self, question: str | Question) -> Generator[Event | Notice]:
+        asked = Question(question) if isinstance(question, str) else question
+        return self.session.ask(asked, self.know, Options(), self.permit)
+
+    def know(self, messages: Sequence[Message]) -> Facts:
+        """What the router is told: each of `facts` once, the last one again and again."""
+        self.counted.append(list(messages))
+        return self.facts.pop(0) if len(self.facts) > 1 else self.facts[0]
+
+    def permit(self, outgoing: Outgoing) -> bool:
+        self.shown.append(outgoing)
+        return self.permits
+
+    def ask(self, question: str | Question) -> list[Event | Notice]:
+        return list(self.events(question))
 
     def stop_after(self, question: str, pieces: int) -> None:
-        answer = self.session.ask(question, Facts(), Options())
+        answer = self.events(question)
         seen = 0
         while seen < pieces:
             seen += isinstance(next(answer), Piece)
@@ -131,7 +155,7 @@ def test_what_was_said_before_the_stop_is_part_of_the_conversation(room: Room) -
 
 def test_a_question_stopped_before_the_first_piece_is_kept_and_not_told_to_the_engine_again(room: Room) -> None:
     room.talk()
-    answer = room.session.ask("Wait", Facts(), Options())
+    answer = room.events("Wait")
     next(answer)
     answer.close()
     room.ask("Next")
@@ -166,7 +190,7 @@ def test_a_fault_in_mid_answer_keeps_what_was_said(room: Room) -> None:
 def test_where_nobody_may_answer_that_is_told_and_the_engine_is_not_asked(room: Room) -> None:
     session = room.talk()
     with pytest.raises(EngineError, match=r"local\.enabled"):
-        list(session.ask("Hello", Facts(enabled=False), Options()))
+        list(session.ask(Question("Hello"), lambda _: Facts(enabled=False), Options(), room.permit))
     assert room.engine.asked == []
     assert finish_of(room.ask("Hello")).reason == "stop"
 
@@ -316,5 +340,321 @@ def test_another_system_prompt_counts_from_the_next_question_and_is_kept(room: R
 
 def test_the_options_reach_the_engine(room: Room) -> None:
     session = room.talk()
-    list(session.ask("Hello", Facts(), Options(max_tokens=7, seed=3)))
+    list(session.ask(Question("Hello"), room.know, Options(max_tokens=7, seed=3), room.permit))
     assert room.engine.options == [Options(max_tokens=7, seed=3)]
+
+
+# Several engines
+
+CUT = CloudError("Claude could not be reached", hint="Check the network", trouble="offline")
+READY = Facts(local="ready", local_name="qwen")
+CLOUD = Facts(mode="cloud", local="ready", local_name="qwen", cloud="ready", cloud_name="claude-x")
+ALLOWED = Facts(local="loading", local_name="qwen", cloud="ready", cloud_name="claude-x", allowed=True)
+
+
+def qwen(*scripts: Script) -> FakeEngine:
+    return FakeEngine(*scripts, name="local", model="qwen")
+
+
+def claude(*scripts: Script) -> FakeEngine:
+    return FakeEngine(*scripts, name="claude", model="claude-x")
+
+
+def notices(events: Sequence[object]) -> list[str]:
+    return [event.text for event in events if isinstance(event, Notice)]
+
+
+def test_the_facts_are_asked_for_with_what_the_local_model_would_read(room: Room) -> None:
+    room.talk(Script(["Hi."]), system="Be kind.")
+    room.ask("Hello")
+    room.ask("And?")
+    assert room.counted == room.engine.asked
+
+
+def test_where_an_engine_fails_before_its_first_piece_the_next_one_answers_and_the_receipt_says_so(room: Room) -> None:
+    session = room.among(CLOUD, claude=claude(Script(fault=CUT)), local=qwen(Script(["From here."])))
+    events = room.ask("Hello")
+    assert (said(events), finish_of(events).reason) == ("From here.", "stop")
+    assert notices(events) == ["Claude could not be reached; qwen answers instead"]
+    assert session.receipt is not None
+    assert (session.receipt.route.engine, session.receipt.model) == ("local", "qwen")
+    assert session.receipt.before == ("Claude failed: Claude could not be reached",)
+    (turn,) = room.kept()
+    assert (turn.answer, turn.origin.engine, turn.origin.before) == ("From here.", "local", session.receipt.before)
+
+
+def test_a_local_failure_goes_to_claude_only_where_that_is_allowed(room: Room) -> None:
+    for allowed, who in ((True, "claude"), (False, "starter")):
+        facts = replace(READY, cloud="ready", allowed=allowed)
+        session = room.among(facts, local=qwen(Script(fault=GONE)), claude=claude(), starter=FakeEngine())
+        room.ask("Hello")
+        assert session.receipt is not None
+        assert session.receipt.route.engine == who
+
+
+def test_what_is_known_is_asked_anew_before_each_attempt(room: Room) -> None:
+    engines = {"claude": claude(Script(fault=CUT)), "local": qwen(), "starter": FakeEngine(Script(["Starter."]))}
+    room.among(CLOUD, **engines)
+    room.facts = [ALLOWED, replace(ALLOWED, cloud="unreachable")]
+    assert said(room.ask("Hello")) == "Starter."
+
+
+def test_a_fault_after_the_first_piece_is_an_end_and_nobody_else_is_asked(room: Room) -> None:
+    local = qwen()
+    room.among(CLOUD, claude=claude(Script(["One ", "two"], fault=CUT, fault_at=1)), local=local)
+    finish = finish_of(room.ask("Count"))
+    assert (finish.reason, finish.error) == ("failed", "Claude could not be reached")
+    assert local.asked == []
+    room.facts = [READY]
+    room.ask(Question("Go on", asked_for="local"))
+    assert local.asked == [[user("Count"), assistant("One "), user("Go on")]]
+
+
+def test_where_all_fail_the_error_is_that_of_the_one_who_knows_most(room: Room) -> None:
+    small = FakeEngine(Script(fault=WorkerError("The starter is gone", hint="Ask again")))
+    session = room.among(READY, local=qwen(Script(fault=GONE)), starter=small)
+    with pytest.raises(EngineError, match="The model worker is gone"):
+        room.ask("Hello")
+    assert session.receipt is not None
+    assert (session.receipt.finish.reason, session.receipt.before) == (
+        "failed",
+        ("qwen failed: The model worker is gone",),
+    )
+    (turn,) = room.kept()
+    assert (turn.answer, turn.reason, turn.error) == ("", "failed", "The model worker is gone")
+
+
+def test_an_engine_that_ended_since_the_facts_were_told_is_passed_over(room: Room) -> None:
+    room.among(READY, starter=FakeEngine(Script(["Starter."])))
+    assert said(room.ask("Hello")) == "Starter."
+
+
+# What it cost
+
+
+def test_what_left_the_machine_is_in_the_receipt_and_in_the_history(room: Room) -> None:
+    spent = Spent(1200, 0.25, estimated=True)
+    session = room.among(CLOUD, claude=claude(Script(spent=spent)), local=qwen())
+    finish = finish_of(room.ask("Hello"))
+    assert finish.spent == spent
+    assert session.receipt is not None
+    assert session.receipt.finish == finish
+    (turn,) = room.kept()
+    assert (turn.sent_bytes, turn.cost_usd, turn.estimated) == (1200, 0.25, True)
+
+
+def test_what_a_failed_attempt_sent_stays_counted(room: Room) -> None:
+    room.among(CLOUD, claude=claude(Script(fault=CUT, spent=Spent(900, 0.5))), local=qwen())
+    assert finish_of(room.ask("Hello")).spent == Spent(900, 0.5)
+    (turn,) = room.kept()
+    assert (turn.origin.engine, turn.sent_bytes, turn.cost_usd) == ("local", 900, 0.5)
+
+
+def test_what_was_sent_stays_counted_where_nobody_could_answer(room: Room) -> None:
+    session = room.among(CLOUD, claude=claude(Script(fault=CUT, spent=Spent(900, None))))
+    with pytest.raises(CloudError):
+        room.ask("Hello")
+    assert session.receipt is not None
+    assert session.receipt.finish.spent == Spent(900, None)
+    (turn,) = room.kept()
+    assert (turn.sent_bytes, turn.cost_usd) == (900, None)
+
+
+def test_a_stopped_answer_has_what_was_sent_until_then(room: Room) -> None:
+    session = room.among(CLOUD, claude=claude(Script(["One ", "two."], spent=Spent(700, 0.1))))
+    room.stop_after("Count", 1)
+    assert session.receipt is not None
+    assert session.receipt.finish.spent == Spent(700, 0.1)
+    (turn,) = room.kept()
+    assert (turn.reason, turn.sent_bytes) == ("interrupted", 700)
+
+
+def test_the_time_of_a_failed_attempt_is_part_of_the_time_to_the_first_piece(room: Room) -> None:
+    slow = Script(["Never."], delay_s=0.2, fault=CUT, fault_at=1)
+    failing = claude(replace(slow, pieces=[], fault_at=0))
+    room.among(CLOUD, claude=failing, local=qwen())
+    timing = finish_of(room.ask("Hello")).timing
+    assert timing.total_s >= timing.first_token_s >= 0.2
+
+
+# Mode ask
+
+ASK = replace(ALLOWED, mode="ask", allowed=False)
+
+
+def test_in_mode_ask_nothing_goes_to_claude_before_the_person_has_seen_it_and_said_yes(room: Room) -> None:
+    other = claude(Script(["From afar."]))
+    room.among(ASK, claude=other, starter=FakeEngine())
+    assert said(room.ask("Hello")) == "From afar."
+    (seen,) = room.shown
+    assert (seen.model, list(seen.messages), seen.characters, seen.withheld) == ("claude-x", other.asked[0], 5, 0)
+
+
+def test_after_a_no_the_next_engine_answers_and_is_not_followed_by_another_question(room: Room) -> None:
+    other = claude()
+    room.permits = False
+    local = qwen(Script(fault=GONE))
+    session = room.among(replace(ASK, local="ready", wait_s=999.0), claude=other, local=local, starter=FakeEngine())
+    events = room.ask("Hello")
+    assert (other.asked, len(room.shown)) == ([], 1)
+    assert notices(events) == ["The model worker is gone; fake answers instead"]
+    assert session.receipt is not None
+    assert session.receipt.route.engine == "starter"
+
+
+def test_a_no_to_what_was_meant_for_claude_is_an_end_and_the_answer_before_stays(room: Room) -> None:
+    room.permits = False
+    other = claude()
+    session = room.among(replace(ASK, local="ready"), claude=other, local=qwen(Script(["Hi."])))
+    room.ask("Hello")
+    question = session.retry("claude")
+    assert question is not None
+    with pytest.raises(EngineError, match="you kept the question here"):
+        room.ask(question)
+    assert other.asked == []
+    assert session.messages() == [user("Hello"), assistant("Hi.")]
+
+
+@pytest.mark.parametrize("mode", ["auto", "cloud"])
+def test_in_the_other_modes_the_person_is_not_asked(room: Room, mode: Any) -> None:
+    room.among(replace(ALLOWED, mode=mode), claude=claude())
+    room.ask("Hello")
+    assert room.shown == []
+
+
+# Private
+
+SECRET = "My door code is 4711"
+MARKED = "you marked it private"
+
+
+def talk_of_something_private(room: Room, facts: Facts) -> FakeEngine:
+    """Four exchanges: an open one by Claude, a private one, one with it in view, one by Claude. Returns Claude."""
+    other = claude(Script(["From afar."]))
+    local = qwen(Script(["Noted: 4711."]), Script(["It was 4711."]), Script(["Here."]))
+    room.among(facts, claude=other, local=local)
+    room.ask("Hello")
+    room.ask(Question(SECRET, private=MARKED))
+    room.ask(Question("What was it?", asked_for="local"))
+    room.ask("How is the weather?")
+    return other
+
+
+def test_what_is_private_never_reaches_claude_nor_what_was_answered_with_it_in_view(room: Room) -> None:
+    other = talk_of_something_private(room, CLOUD)
+    assert other.asked[-1] == [user("Hello"), assistant("From afar."), user("How is the weather?")]
+    room.ask("And tomorrow?")
+    assert other.asked[-1][2:] == [user("How is the weather?"), assistant("From afar."), user("And tomorrow?")]
+
+
+def test_how_many_exchanges_are_withheld_is_told_each_time(room: Room) -> None:
+    talk_of_something_private(room, CLOUD)
+    for _ in range(2):
+        assert notices(room.ask("And?")) == [
+            "2 earlier exchanges are private and stay here; Claude answers without them"
+        ]
+    assert room.session.outgoing(Question("And?")).withheld == 2
+
+
+def test_the_local_model_gets_all_of_it(room: Room) -> None:
+    talk_of_something_private(room, CLOUD)
+    texts = [message.content for message in room.session.messages("And?")]
+    assert SECRET in texts
+    assert "It was 4711." in texts
+
+
+def test_what_is_private_stays_so_after_the_conversation_is_resumed(room: Room) -> None:
+    talk_of_something_private(room, CLOUD)
+    before, conversation = room.session.outgoing(Question("And?")), room.session.conversation
+    assert [turn.private for turn in room.kept()] == ["", MARKED, "", ""]
+    later = room.among(CLOUD, claude=claude(), local=qwen())
+    later.resume(conversation)
+    assert later.outgoing(Question("And?")) == before
+    assert [exchange.private for exchange in later.exchanges] == ["", MARKED, "", ""]
+
+
+def test_a_private_question_is_answered_here_and_the_reason_says_so(room: Room) -> None:
+    session = room.among(CLOUD, claude=claude(), local=qwen())
+    room.ask(Question(SECRET, private=MARKED))
+    assert session.receipt is not None
+    assert session.receipt.route.why == f"local, because qwen is ready, and the question stays here: {MARKED}"
+
+
+def test_a_private_question_that_failed_here_goes_nowhere_else(room: Room) -> None:
+    other = claude()
+    room.among(replace(CLOUD, mode="auto", allowed=True), claude=other, local=qwen(Script(fault=GONE)))
+    with pytest.raises(EngineError, match="is gone"):
+        room.ask(Question(SECRET, private=MARKED))
+    assert other.asked == []
+
+
+def test_a_private_question_without_an_answer_taints_nothing(room: Room) -> None:
+    other = claude()
+    room.among(CLOUD, claude=other, local=qwen(Script(fault=GONE), Script(["Hi."])))
+    with pytest.raises(EngineError):
+        room.ask(Question(SECRET, private=MARKED))
+    room.ask(Question("Hello", asked_for="local"))
+    room.ask("And?")
+    assert other.asked == [[user("Hello"), assistant("Hi."), user("And?")]]
+
+
+def test_what_the_local_model_left_out_is_not_left_out_for_claude(room: Room) -> None:
+    other, local = claude(), qwen(Script(["One."]), Script(["Two."], trimmed=Trimmed(1, 100)))
+    room.among(READY, claude=other, local=local)
+    room.ask("First")
+    room.ask("Second")
+    room.facts = [CLOUD]
+    room.ask("Third")
+    assert [message.content for message in other.asked[0]] == ["First", "One.", "Second", "Two.", "Third"]
+
+
+# Asked again
+
+
+def test_asked_again_the_other_answers_and_both_answers_are_kept(room: Room) -> None:
+    other = claude(Script(["From afar."]))
+    session = room.among(replace(READY, cloud="ready"), claude=other, local=qwen(Script(["From here."])))
+    room.ask("Hello")
+    question = session.retry("claude")
+    assert question is not None
+    assert said(room.ask(question)) == "From afar."
+    assert other.asked == [[user("Hello")]]
+    assert session.messages() == [user("Hello"), assistant("From afar.")]
+    (turn,) = room.kept()
+    assert (turn.answer, [former.answer for former in turn.former]) == ("From afar.", ["From here."])
+
+
+def test_until_it_is_asked_again_nothing_changes(room: Room) -> None:
+    session = room.talk(Script(["One."]))
+    room.ask("First")
+    assert session.retry() == Question("First", retries=session.exchanges[0])
+    assert session.messages() == [user("First"), assistant("One.")]
+    assert [turn.answer for turn in room.kept()] == ["One."]
+
+
+def test_asked_again_without_success_the_answer_before_stays_also_after_resuming(room: Room) -> None:
+    session = room.among(READY, local=qwen(Script(["Hi."]), Script(fault=GONE)))
+    room.ask("Hello")
+    question = session.retry("local")
+    assert question is not None
+    with pytest.raises(EngineError):
+        room.ask(question)
+    assert session.messages() == [user("Hello"), assistant("Hi.")]
+    session.resume(session.conversation)
+    assert session.messages() == [user("Hello"), assistant("Hi.")]
+    assert session.undo() is not None
+    assert room.kept() == []
+
+
+def test_a_private_question_asked_again_is_private(room: Room) -> None:
+    session = room.among(CLOUD, claude=claude(), local=qwen())
+    room.ask(Question(SECRET, private=MARKED))
+    question = session.retry("claude")
+    assert question is not None
+    assert question.private == MARKED
+    with pytest.raises(EngineError, match=MARKED):
+        room.ask(question)
+
+
+def test_there_is_nothing_to_ask_again_in_a_new_conversation(room: Room) -> None:
+    assert room.talk().retry() is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import signal
 import time
@@ -12,7 +13,7 @@ from pathlib import Path
 from shammah.engine import TICK, Tally
 from shammah.errors import EngineError, ModelError, WorkerError
 from shammah.local.process import Ended, Pulse, WorkerProcess
-from shammah.local.protocol import Cut, Delta, Done, Failed, Generate, Load, Progress, Reply, Stop, Warm
+from shammah.local.protocol import Count, Counted, Cut, Delta, Done, Failed, Generate, Load, Progress, Reply, Stop, Warm
 from shammah.local.protocol import Ready as LoadedReply
 from shammah.message import Event, Finish, Message, Options, Piece, Trimmed, Usage, Waiting
 
@@ -22,6 +23,8 @@ CONTEST_PATIENCE = 400.0
 """The same where providers are tried in processes of their own before one is chosen: four of them, 90 seconds each."""
 PATIENCE = 3.0
 """Seconds an answering worker may stand still."""
+TOLD = 32
+"""Tokens: fewer, read in one go, tell nothing of how fast a model reads."""
 
 
 @dataclass(frozen=True)
@@ -89,8 +92,11 @@ class LocalEngine:
         self._on_change = on_change
         self._process: WorkerProcess | None = None
         self._replies: queue.SimpleQueue[tuple[WorkerProcess, Reply | Ended]] = queue.SimpleQueue()
+        self._counts: queue.SimpleQueue[Counted | None] = queue.SimpleQueue()
+        self._counting = -1
         self._number = 0
         self._to_warm: Sequence[Message] = ()
+        self._reading = Reading()
 
     @property
     def model(self) -> str:
@@ -101,6 +107,11 @@ class LocalEngine:
     def pid(self) -> int | None:
         """The worker's process number, while there is one."""
         return self._process.pid if self._process else None
+
+    @property
+    def reading_speed(self) -> float | None:
+        """Tokens of a prompt that the model reads per second, as last seen; None before it was."""
+        return self._reading.speed
 
     def start(self) -> None:
         """Start a worker and have it load the model; returns at once."""
@@ -133,6 +144,20 @@ class LocalEngine:
             self._to_warm = ()
             self._number += 1
             self._process.send(Warm(self._number, list(messages)))
+
+    def count(self, messages: Sequence[Message], within_s: float) -> Counted | None:
+        """The conversation's tokens by the model's own tokenizer; None while an answer runs, or where it takes longer.
+
+        What is being read ahead gives way to it.
+        """
+        if not isinstance(self.state, Ready) or self._process is None or self.busy:
+            return None
+        self._number += 1
+        self._counting, self._counts = self._number, queue.SimpleQueue()
+        self._process.send(Count(self._number, list(messages)))
+        with contextlib.suppress(queue.Empty):
+            return self._counts.get(timeout=within_s)
+        return None
 
     def reply(self, messages: Sequence[Message], options: Options) -> Generator[Event]:
         """Answer, as the Engine contract says; waits for the model where it is still loading."""
@@ -246,7 +271,12 @@ class LocalEngine:
                 self._become(Ready(reply.context, reply.device, reply.seconds, reply.why))
             case Failed() if reply.request == load:
                 self._become(Broken(ModelError(reply.message, hint=reply.hint)))
+            case Progress():
+                self._reading.see(reply)
+            case Counted() | Failed() if reply.request == self._counting:
+                self._counts.put(reply if isinstance(reply, Counted) else None)
             case Ended():
+                self._counts.put(None)
                 error = WorkerError(f"The model worker {_how(reply.status)}", hint="Ask again: a new one is started")
                 if not isinstance(self.state, Broken):
                     self._become(Broken(error))
@@ -255,6 +285,23 @@ class LocalEngine:
     def _become(self, state: State) -> None:
         self.state = state
         self._on_change()
+
+
+class Reading:
+    """How fast a model reads prompts, from the progress that it tells: in answers, and while it reads ahead."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.speed: float | None = None
+        self._clock = clock
+        self._request = -1
+
+    def see(self, progress: Progress) -> None:
+        """Take note; the last prompt with something to read counts."""
+        now = self._clock()
+        if progress.request != self._request:
+            self._request, self._since, self._done = progress.request, now, progress.done
+        elif progress.done >= self._done + TOLD and now > self._since:
+            self.speed = (progress.done - self._done) / (now - self._since)
 
 
 def _how(status: int) -> str:

@@ -1,7 +1,7 @@
 """What goes over the pipes between the chat process and the model worker: one JSON object a line.
 
-Requests  Load, Generate, Warm, Stop
-Replies   Ready, Progress, Cut, Delta, Done, Failed
+Requests  Load, Generate, Warm, Count, Stop
+Replies   Ready, Progress, Cut, Delta, Counted, Done, Failed
 
 Every request carries a number, and every reply names the request it belongs to, so that what is left of a
 stopped answer is never taken for the next one.
@@ -48,13 +48,21 @@ class Warm:
 
 
 @dataclass(frozen=True)
+class Count:
+    """Count the tokens of the conversation, as a prompt; answered between two answers."""
+
+    request: int
+    messages: list[Message]
+
+
+@dataclass(frozen=True)
 class Stop:
     """End this request, and every one before it, soon."""
 
     request: int
 
 
-Request = Load | Generate | Warm | Stop
+Request = Load | Generate | Warm | Count | Stop
 
 
 @dataclass(frozen=True)
@@ -96,6 +104,15 @@ class Delta:
 
 
 @dataclass(frozen=True)
+class Counted:
+    """The conversation is a prompt of `tokens` tokens, of which the cache holds the first `cached` already."""
+
+    request: int
+    tokens: int
+    cached: int
+
+
+@dataclass(frozen=True)
 class Done:
     """The request is carried out, stopped, or at its length."""
 
@@ -116,10 +133,11 @@ class Failed:
     fatal: bool = False
 
 
-Reply = Ready | Progress | Cut | Delta | Done | Failed
+Reply = Ready | Progress | Cut | Delta | Counted | Done | Failed
 
 _KINDS: dict[str, type[Any]] = {
-    kind.__name__: kind for kind in (Load, Generate, Warm, Stop, Ready, Progress, Cut, Delta, Done, Failed)
+    kind.__name__: kind
+    for kind in (Load, Generate, Warm, Count, Stop, Ready, Progress, Cut, Delta, Counted, Done, Failed)
 }
 
 

@@ -10,15 +10,25 @@ from dataclasses import dataclass, replace
 from shammah.config import Local
 from shammah.errors import ModelError
 from shammah.local.client import Broken, LocalEngine, ModelSpec, Off
+from shammah.local.client import Ready as Loaded
 from shammah.message import Message
 from shammah.models import store
 from shammah.models.bootstrap import Bootstrap, Downloading, Failed, Loading, Plan, Preparing, Ready, State, Waiting
+from shammah.models.catalog import size_text
+from shammah.models.machine import memory
 from shammah.models.wanted import Folder, Wanted, wanted
 from shammah.paths import STARTER
 from shammah.router import Facts, Mode, ModelState, choose
 
 RETRY_AFTER = 60.0
 """Seconds after which a question tries again what failed and may work later."""
+COUNT_PATIENCE = 0.5
+"""Seconds that a question may wait for its tokens to be counted."""
+SCARCE = 0.5
+"""The share of `routing.reserve_ram_gb` below which the free memory is too little to begin an answer with a model.
+
+All of it was free when the model was loaded: since then, other programs have come to need it.
+"""
 
 
 @dataclass(frozen=True)
@@ -39,8 +49,10 @@ class LocalModels(Mapping[str, LocalEngine]):
     A new model is made ready beside the one that answers, and takes its place in `settle`, between two answers.
     """
 
-    def __init__(self, plan: Plan, on_change: Callable[[], None]) -> None:
+    def __init__(self, plan: Plan, on_change: Callable[[], None], reserve_gb: float = 0.0) -> None:
+        """`reserve_gb` is the memory to leave to the rest of the machine, 0 where that does not matter."""
         self._plan = plan
+        self._reserve_gb = reserve_gb
         self._on_change = on_change
         self._starter: LocalEngine | None = None
         self._serving: tuple[Order, Bootstrap] | None = None
@@ -211,13 +223,30 @@ class LocalModels(Mapping[str, LocalEngine]):
         """What the person should know of the larger model."""
         return self._serving[1].notes if self._serving else []
 
-    def facts(self, mode: Mode, enabled: bool, patient: bool = False) -> Facts:
-        """What the router needs to know now."""
+    def facts(self, mode: Mode, enabled: bool, patient: bool = False, messages: Sequence[Message] = ()) -> Facts:
+        """What the router needs to know now; with `messages`, also how long they are and what they need."""
         if self._serving is None:
             return Facts(mode, enabled, patient)
         bootstrap = self._serving[1]
         state, stage = _in_words(bootstrap)
-        return Facts(mode, enabled, patient, state, bootstrap.model, stage)
+        known = Facts(mode, enabled, patient, state, bootstrap.model, stage)
+        engine = bootstrap.engine
+        if not messages or engine is None or not isinstance(engine.state, Loaded):
+            return known
+        known = replace(known, local_context=engine.state.context, short_of_memory=self._shortage())
+        counted = engine.count(messages, COUNT_PATIENCE)
+        if counted is None:
+            return known
+        speed = engine.reading_speed
+        wait_s = (counted.tokens - counted.cached) / speed if speed else None
+        return replace(known, prompt_tokens=counted.tokens, wait_s=wait_s)
+
+    def _shortage(self) -> str:
+        """What memory is lacking to answer now, "" where there is enough."""
+        free = memory().available
+        if free >= self._reserve_gb * 1e9 * SCARCE:
+            return ""
+        return f"only {size_text(free)} are free of the {self._reserve_gb:g} GB of memory for other programs"
 
     def answering(self, facts: Facts) -> LocalEngine:
         """The engine that would answer now."""

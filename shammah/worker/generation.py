@@ -88,7 +88,7 @@ class Decoder:
         and what was read stays in the cache.
         """
         generator = self._ensure_generator()
-        kept = min(shared_prefix(self._held, prompt), max(self._settled, 0))
+        kept = self.held(prompt)
         self._rewind(generator, kept)
         go_on = progress(kept)
         for start, stop in slices(kept, len(prompt), SLICE):
@@ -98,6 +98,10 @@ class Decoder:
             self._settled = len(self._held)
             go_on = progress(stop)
         return kept
+
+    def held(self, prompt: Sequence[int]) -> int:
+        """How many of the prompt's tokens `read` would find in the cache."""
+        return min(shared_prefix(self._held, prompt), max(self._settled, 0))
 
     def generate(
         self, sampler: Sampler, stops: frozenset[int], *, draft: bool = False, repeatable: bool = True

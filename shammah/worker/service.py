@@ -9,7 +9,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shammah.errors import ModelError, ShammahError
-from shammah.local.protocol import Cut, Delta, Done, Failed, Generate, Load, Progress, Ready, Reply, Request, Warm
+from shammah.local.protocol import (
+    Count,
+    Counted,
+    Cut,
+    Delta,
+    Done,
+    Failed,
+    Generate,
+    Load,
+    Progress,
+    Ready,
+    Reply,
+    Request,
+    Warm,
+)
 from shammah.machine import usable_processors
 from shammah.message import Message
 from shammah.worker.contest import choose, lost_later
@@ -69,6 +83,8 @@ class Service:
                     self._generate(request)
                 case Warm():
                     self._warm(request)
+                case Count():
+                    self._count(request)
         except ShammahError as error:
             self._send(Failed(request.request, str(error), error.hint))
         except MemoryError:
@@ -161,6 +177,11 @@ class Service:
             return
         cached = self._read(model, prompt, request.request, self._inbox.idle)
         self._send(Done(request.request, "stop", len(prompt), cached))
+
+    def _count(self, request: Count) -> None:
+        model = self._loaded()
+        prompt = model.template.encode(request.messages)
+        self._send(Counted(request.request, len(prompt), model.decoder.held(prompt)))
 
     def _loaded(self) -> LoadedModel:
         if self._model is None:
