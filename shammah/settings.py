@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from shammah.config import Config, Value, load, set_value, with_value
+from shammah.config import Config, Value, load, parse_value, set_values, with_value
+from shammah.config.lines import key_lines
+from shammah.config.source import read
+
+Save = Callable[[Mapping[str, Value | None]], Config]
+"""Changes settings by key, all or none, None removing one; see `Settings.change`."""
 
 
 class Watch:
@@ -56,10 +61,27 @@ class Settings:
         Raises:
             ConfigError: the key, the value or the file is wrong, or cannot be written; nothing is changed.
         """
-        config = set_value(self.path, key, text)
-        self._overrides.pop(key, None)
+        return self.change({key: parse_value(key, text)})
+
+    def change(self, changes: Mapping[str, Value | None]) -> Config:
+        """The same for several settings at once, all or none; None removes a setting."""
+        config = set_values(self.path, changes)
+        for key in changes:
+            self._overrides.pop(key, None)
         self._config = self._overridden(config)
         return self._config
+
+    def override(self, key: str, value: Value) -> None:
+        """Change a setting for this run only, as the command line does; the file stays as it is."""
+        self._overrides[key] = value
+        self._config = with_value(self._config, key, value)
+
+    def place(self, key: str) -> str:
+        """Where the file sets it, as " (config.toml line 3)"; "" where it does not, or is not what counts."""
+        section, _, name = key.partition(".")
+        source = None if key in self._overrides else read(self.path)
+        line = key_lines(source.text).get((section, name)) if source else None
+        return f" ({self.path.name} line {line})" if line else ""
 
     def _overridden(self, config: Config) -> Config:
         for key, value in self._overrides.items():

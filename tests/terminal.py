@@ -38,6 +38,14 @@ def variables(home: Path, **more: str) -> dict[str, str]:
     return {**kept, **own, "PYTHONPATH": str(ROOT), **more}
 
 
+def settle(home: Path) -> None:
+    """Write a config.toml where there is none, as the set-up questions would; it holds a default."""
+    if not (home / "config.toml").exists():
+        home.mkdir(mode=0o700, exist_ok=True)
+        (home / "config.toml").write_text('[local]\nsize = "auto"\n')
+        (home / "config.toml").chmod(0o600)
+
+
 class Terminal:
     """A terminal with the chat in it: type into it, wait for what it shows."""
 
@@ -50,9 +58,15 @@ class Terminal:
         environment: Mapping[str, str] | None = None,
         command: tuple[str, ...] = (sys.executable, "-m", "shammah"),
         late: float = 0.0,
+        first_run: bool = False,
     ) -> None:
-        """`late` is how many seconds the screen takes to answer the program's questions, as a far one does."""
+        """`late` is how many seconds the screen takes to answer the program's questions, as a far one does.
+
+        A home without settings gets some, so that nothing is asked; with `first_run` it stays bare.
+        """
         home.parent.mkdir(parents=True, exist_ok=True)
+        if not first_run:
+            settle(home)
         self._answers: list[tuple[float, str]] = []
         self._screen = _Screen(columns, rows, lambda reply: self._answers.append((time.monotonic() + late, reply)))
         self._stream = pyte.Stream(self._screen)

@@ -1,0 +1,113 @@
+"""The questions about Claude: whether it may be asked, and with which key."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from shammah.cloud.access import CloudPlan, check_key
+from shammah.cloud.key import Found, Key, find
+from shammah.cloud.spending import Spending
+from shammah.config import Cloud
+from shammah.environment import Environment
+from shammah.errors import CloudError, ConfigError
+from shammah.paths import Home
+from shammah.setup.person import Person, asked
+from shammah.setup.questions import yes_or_no
+
+
+@dataclass(frozen=True)
+class Consent:
+    """Whether questions may go to Claude, true only where there is a key; and the key, where a new one was typed."""
+
+    allowed: bool
+    key: Key | None = None
+
+
+@dataclass(frozen=True)
+class ClaudeQuestions:
+    """Whom to ask, where a key may lie, and what is set now."""
+
+    person: Person
+    home: Home
+    environment: Environment
+    now: Cloud
+
+    def ask(self) -> Consent:
+        """Ask for the consent, and then for the key."""
+        budget = self.now.daily_budget_usd
+        most = f"at most ${budget:.2f} a day" if budget else "with no limit a day"
+        about = (
+            "May questions go to Claude, at Anthropic, while the model loads or when it fails? "
+            f"Yes sends them the conversation and costs money, {most}; each answer says so. No keeps everything here."
+        )
+        if not asked(self.person, yes_or_no(about, self.now.allowed)):
+            return Consent(False)
+        try:
+            return self._key(self.person.wait("Looking for a key that is here already", self._found))
+        except ConfigError as error:
+            self.person.say(f"{error}. {error.hint}. Claude stays off.")
+            return Consent(False)
+
+    def _found(self) -> Found | None:
+        return find(self.environment.anthropic_key, self.home.folder)
+
+    def _key(self, found: Found | None) -> Consent:
+        if found and found.notice:
+            self.person.say(f"{found.notice.text}. {found.notice.hint}.")
+        if found and found.where == "environment":
+            self.person.say("The key in ANTHROPIC_API_KEY is used, and kept nowhere.")
+            return self._with(found)
+        enter = f"keeps the one in {found.where}" if found else "means none: Claude stays off"
+        self.person.say(
+            "The key for Claude, from platform.claude.com: it is not shown, and kept in credentials.toml, which only "
+            f"you can read. Enter alone {enter}."
+        )
+        if key := self._new_key():
+            return Consent(True, key)
+        if found:
+            return self._with(found)
+        self.person.say("Without a key Claude stays off.")
+        return Consent(False)
+
+    def _with(self, found: Found) -> Consent:
+        if self._wants_check(False):
+            self._works(found.key)
+        return Consent(True)
+
+    def _new_key(self) -> Key | None:
+        """A key that nothing is known to be wrong with; None for Enter alone."""
+        check: bool | None = None
+        while key := self._typed():
+            check = self._wants_check(True) if check is None else check
+            if not check or self._works(key):
+                return key
+            self.person.say("Type it again, or Enter alone to go on without it.")
+        return None
+
+    def _typed(self) -> Key | None:
+        while text := self.person.ask_hidden("Key: ").strip():
+            try:
+                return Key(text)
+            except ConfigError as error:
+                self.person.say(f"{error}.")
+        return None
+
+    def _wants_check(self, default: bool) -> bool:
+        host = urlsplit(self.environment.anthropic_base_url).netloc
+        return asked(self.person, yes_or_no(f"Check the key now, with one free call to {host}?", default))
+
+    def _works(self, key: Key) -> bool:
+        """False where the key is wrong; what kept it from being checked is told."""
+        try:
+            self.person.wait("Checking the key", lambda: check_key(self._plan(key)))
+        except CloudError as error:
+            wrong = error.trouble == "key"
+            self.person.say(f"{error}." if wrong else f"{error}. {error.hint}. The key is kept, unchecked.")
+            return not wrong
+        self.person.say("The key works.")
+        return True
+
+    def _plan(self, key: Key) -> CloudPlan:
+        base_url = self.environment.anthropic_base_url
+        return CloudPlan(self.home.folder, key.reveal(), base_url, Spending(self.home.spending))
