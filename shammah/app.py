@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from shammah.attachments import read_file, with_files
+from shammah.cloud.access import Cloud, CloudPlan
+from shammah.cloud.spending import Spending
 from shammah.config import Local
+from shammah.engines import Engines
 from shammah.environment import Environment, loader_environment, worker_environment
 from shammah.errors import HistoryError, ModelError
 from shammah.history.opening import memory_store, open_store
 from shammah.history.store import Conversation, Store
+from shammah.message import Message
 from shammah.models import automatic
 from shammah.models.bootstrap import Failed, Plan
 from shammah.models.engines import LocalModels
 from shammah.models.wanted import settings_for
 from shammah.paths import Home
-from shammah.session import Session
-from shammah.settings import Settings
+from shammah.router import Facts
+from shammah.session import Question, Session
+from shammah.settings import Save, Settings
 
 if TYPE_CHECKING:
     from shammah.commandline import Arguments
@@ -33,8 +38,14 @@ class Parts:
 
     settings: Settings
     store: Store
-    models: LocalModels
+    spending: Spending
+    engines: Engines
     session: Session
+
+    @property
+    def models(self) -> LocalModels:
+        """The engines of this machine."""
+        return self.engines.models
 
 
 def chat(given: Arguments, environment: Environment) -> int:
@@ -52,19 +63,30 @@ def chat(given: Arguments, environment: Environment) -> int:
     lines_only = knows_lines_only(environment.term)
     color = not lines_only and use_color(sys.stdout, environment.no_color, environment.term)
     terminal, keys, redraw = Terminal(lines_only), create_keyboard(), _Later()
+    keyboard = LineKeyboard(terminal) if lines_only else Keyboard(keys, terminal)
+
+    def ask_setup(save: Save) -> bool:
+        from shammah.screen.setup import SetUp, field  # Late: few starts ask anything.
+
+        return SetUp(environment, talk.out, keyboard, field(keys, terminal, lines_only)).run(save) is not None
+
+    # Who names a model knows what to run; the next start without one asks.
+    first = not (given.quiet or given.model or Home(environment.home).config.exists())
     with _parts(given, environment, redraw) as parts:
         talk = Chat(
             session=parts.session,
             settings=parts.settings,
-            models=parts.models,
+            engines=parts.engines,
             store=parts.store,
+            spending=parts.spending,
             out=Output(sys.stdout, color, lines_only),
-            keyboard=LineKeyboard(terminal) if lines_only else Keyboard(keys, terminal),
+            keyboard=keyboard,
+            ask_setup=ask_setup,
         )
         history = None if given.no_log else Home(environment.home).input_history
         prompt: Prompt | LinePrompt
         if lines_only:
-            prompt = LinePrompt(talk.out, terminal, history, environment.editor, parts.models.start)
+            prompt = LinePrompt(talk.out, terminal, history, environment.editor, talk.start)
         else:
             prompt = Prompt(
                 keyboard=keys,
@@ -73,12 +95,12 @@ def chat(given: Arguments, environment: Environment) -> int:
                 bottom_line=talk.bottom_line,
                 next_mode=talk.next_mode,
                 color=color,
-                after_first_paint=parts.models.start,
+                after_first_paint=talk.start,
                 while_resting=talk.read_ahead,
             )
         redraw.call = prompt.redraw
-        with terminal.guarded(parts.models.close, prompt.repaint):
-            talk.begin(given.files, _earlier(parts, given), quiet=given.quiet)
+        with terminal.guarded(parts.engines.close, prompt.repaint):
+            talk.begin(given.files, _earlier(parts, given), quiet=given.quiet, private=given.private, first=first)
             talk.run(prompt)
     return 0
 
@@ -86,6 +108,7 @@ def chat(given: Arguments, environment: Environment) -> int:
 def answer_once(given: Arguments, environment: Environment, question: str) -> int:
     """Answer one question on standard output; returns the exit status."""
     from shammah.oneshot import OneShot
+    from shammah.screen.actions import MARKED
     from shammah.screen.printer import use_color
     from shammah.screen.reports import options
 
@@ -95,12 +118,19 @@ def answer_once(given: Arguments, environment: Environment, question: str) -> in
         parts.models.want(config.local, forbidden="Run shammah models pull NAME to fetch it")
         if earlier := _earlier(parts, given):
             parts.session.resume(earlier)
-        parts.models.start_best()
+        parts.engines.cloud.want(config.cloud, config.routing.mode)
+        if config.routing.mode != "cloud":
+            parts.models.start_best()
         if given.model and isinstance(trouble := parts.models.state, Failed):
             raise ModelError(trouble.cause, hint=trouble.hint)
         color = use_color(sys.stdout, environment.no_color, environment.term)
         show = OneShot(config, as_json=given.json, quiet=given.quiet, verbose=given.verbose, color=color)
-        return show.run(parts.session, parts.models, with_files(question, files), options(config), config)
+        private = MARKED if given.private else next((file.secret for file in files if file.secret), "")
+
+        def facts(messages: Sequence[Message]) -> Facts:
+            return parts.engines.facts(config, config.routing.mode, messages, patient=True)
+
+        return show.run(parts.session, Question(with_files(question, files), private), facts, options(config))
 
 
 def overrides(given: Arguments) -> dict[str, Value]:
@@ -111,7 +141,7 @@ def overrides(given: Arguments) -> dict[str, Value]:
         "generation.top_k": given.top_k,
         "generation.seed": given.seed,
         "chat.system": given.system,
-        "routing.mode": "local" if given.local else None,
+        "routing.mode": "local" if given.local else "cloud" if given.cloud else None,
     }
     model: dict[str, str] = settings_for(given.model) if given.model else {}
     return {key: value for key, value in {**wanted, **model}.items() if value is not None}
@@ -125,11 +155,14 @@ def _parts(given: Arguments, environment: Environment, on_change: Callable[[], N
     models = LocalModels(_plan(home, environment, config.routing.reserve_ram_gb), on_change)
     # Without the larger model yet: a folder that is gone must not keep the chat from starting.
     models.want(Local(config.local.enabled, "starter", threads=config.local.threads, context=config.local.context))
+    spending = Spending(home.spending)
+    cloud = Cloud(CloudPlan(home.folder, environment.anthropic_key, environment.anthropic_base_url, spending))
+    engines = Engines(models, cloud)
     with memory_store() if given.no_log else _history(home) as store:
         try:
-            yield Parts(settings, store, models, Session(models, store, config.chat.system))
+            yield Parts(settings, store, spending, engines, Session(engines, store, config.chat.system))
         finally:
-            models.close()
+            engines.close()
 
 
 def _history(home: Home) -> Store:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from shammah.commandline import Arguments, parse
 from shammah.environment import Environment, read
-from shammah.errors import ConfigError, NotYetError, ShammahError, UsageError
+from shammah.errors import ConfigError, ShammahError, UsageError
 
 ANSWERED, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 _GROUPS = ("setup", "doctor", "models", "config", "history", "bench")
@@ -78,8 +78,8 @@ def _run(arguments: list[str]) -> int:
         return run_subcommand(arguments, environment)
     given = _parsed(arguments)
     _refuse_wrong_values(given)
-    if given.cloud:
-        raise NotYetError("Asking Claude is not part of this version yet", hint="Leave --cloud out")
+    if given.local and given.cloud:
+        raise UsageError("--local and --cloud exclude each other", hint="Leave one of them out")
     return _answer(given, environment)
 
 

@@ -37,6 +37,7 @@ class Arguments(argparse.Namespace):
     files: list[str] = field(default_factory=list)
     local: bool = False
     cloud: bool = False
+    private: bool = False
     max_tokens: int | None = None
     temperature: float | None = None
     top_k: int | None = None
@@ -82,7 +83,8 @@ def parser() -> argparse.ArgumentParser:
         help="send a file along; again for more",
     )
     add("--local", action="store_true", help="answer on this machine only")
-    add("--cloud", action="store_true", help="ask Claude (not in this version yet)")
+    add("--cloud", action="store_true", help="ask Claude")
+    add("--private", action="store_true", help="keep this on this machine, and out of what Claude gets later")
     add("--max-tokens", type=int, metavar="N", help="most tokens of the answer")
     add("--temperature", type=float, metavar="T", help="0 always takes the likeliest word")
     add("--top-k", type=int, metavar="K", help="choose among the K likeliest words")

@@ -5,18 +5,19 @@ from __future__ import annotations
 import json
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from types import FrameType
 
 from shammah.config import Config
 from shammah.errors import EngineError
-from shammah.message import Event, Finish, Notice, Options, Piece, Trimmed
-from shammah.models.engines import LocalModels
-from shammah.screen.answer import left_out
+from shammah.message import Event, Finish, Message, Notice, Options, Piece, Trimmed
+from shammah.router import Facts
+from shammah.screen.answer import left_out, sent_and_cost
 from shammah.screen.printer import Printer, markdown_printer, never_failing, notice, output_told, plain_printer
+from shammah.screen.reports import outgoing_line
 from shammah.screen.terminal import ENDING
-from shammah.session import Receipt, Session
+from shammah.session import Outgoing, Question, Receipt, Session
 
 ANSWERED, FAILED, INTERRUPTED = 0, 1, 130
 
@@ -34,11 +35,13 @@ class OneShot:
         markdown = terminal and config.chat.markdown
         self._printer: Printer = markdown_printer(sys.stdout, color) if markdown else plain_printer(sys.stdout)
 
-    def run(self, session: Session, models: LocalModels, question: str, options: Options, config: Config) -> int:
+    def run(
+        self, session: Session, question: Question, facts: Callable[[Sequence[Message]], Facts], options: Options
+    ) -> int:
         """Ask, show, and return the exit status."""
-        facts = models.facts(config.routing.mode, config.local.enabled, patient=True)
+        events = session.ask(question, facts, options, self._permit)
         # Closed at every end, also of a broken pipe, so that what was said is in the history before that is closed.
-        with suppress(KeyboardInterrupt), closing(session.ask(question, facts, options)) as events, _interruptible():
+        with suppress(KeyboardInterrupt), closing(events), _interruptible():
             for event in events:
                 self._show(event)
         receipt = session.receipt
@@ -61,6 +64,15 @@ class OneShot:
             case Notice():
                 self._remark(f"{event.text}. {event.hint}.")
 
+    def _permit(self, outgoing: Outgoing) -> bool:
+        """Ask the person, where there is one at the terminal; nobody there means no."""
+        if not (sys.stdin and sys.stdin.isatty() and sys.stderr and sys.stderr.isatty()):
+            self._remark("Mode ask sends nothing without your yes, and no terminal is here to ask on.")
+            return False
+        print(notice(outgoing_line(outgoing), False), file=never_failing(sys.stderr))
+        print("Send it? [y/N] ", end="", file=never_failing(sys.stderr), flush=True)
+        return sys.stdin.readline().strip().lower() in ("y", "yes")
+
     def _end(self, receipt: Receipt, conversation: str) -> None:
         if self._as_json:
             with output_told():
@@ -70,6 +82,7 @@ class OneShot:
             self._printer.end()
         if self._verbose:
             self._remark(receipt.route.why)
+            self._remark(" · ".join(sent_and_cost(receipt.finish.spent)))
 
     def _remark(self, text: str) -> None:
         if not self._quiet and sys.stderr is not None:  # Closed: print would take standard output in its place.

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 from shammah.commandline import Parser
 from shammah.environment import Environment, worker_environment
-from shammah.errors import ConfigError, ModelError, NotYetError, UsageError
+from shammah.errors import ConfigError, ModelError, UsageError
 from shammah.history.opening import open_store
 from shammah.history.store import Store
 from shammah.paths import Home
+from shammah.router import Facts
 from shammah.screen import reports
 from shammah.screen.printer import never_failing, output_told, screen_width
 from shammah.screen.safe_text import safe_text
@@ -24,7 +25,6 @@ def run_subcommand(arguments: Sequence[str], environment: Environment) -> int:
 
     Raises:
         UsageError: the arguments are not understood.
-        NotYetError: the part of the program it needs is not built yet.
     """
     with output_told():
         given = subcommands().parse_args(arguments)
@@ -37,7 +37,7 @@ def subcommands() -> argparse.ArgumentParser:
     """All subcommands with their arguments."""
     made = Parser(prog="shammah", allow_abbrev=False)
     groups = made.add_subparsers(metavar="COMMAND", required=True)
-    _leaf(groups, "setup", "ask the set-up questions (not in this version yet)", _setup)
+    _leaf(groups, "setup", "ask the set-up questions; other settings and comments of config.toml stay", _setup)
     _leaf(groups, "doctor", "what works here, what does not, and the next step", _doctor)
     _models(_group(groups, "models", "the models of this machine"))
     _config(_group(groups, "config", "settings in config.toml"))
@@ -48,6 +48,8 @@ def subcommands() -> argparse.ArgumentParser:
 
 
 if TYPE_CHECKING:
+    from shammah.config import Config
+
     Groups = argparse._SubParsersAction[Parser]
 
 
@@ -92,10 +94,19 @@ def _history(groups: Groups) -> None:
     export.add_argument("--json", action="store_true", help="as JSON, with everything that is known")
 
 
-def _setup(_given: argparse.Namespace, _environment: Environment) -> None:
-    raise NotYetError(
-        "The set-up questions are not part of this version yet", hint="shammah config set changes settings"
-    )
+def _setup(_given: argparse.Namespace, environment: Environment) -> None:
+    from shammah.pull import pull
+    from shammah.screen.setup import agreed_to_fetch, set_up_alone
+
+    if sys.stdin is None or not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise UsageError("The set-up questions need a terminal", hint="shammah config set KEY VALUE changes settings")
+    answers = set_up_alone(environment)
+    if answers is None:
+        _print("Nothing was changed.")
+        raise KeyboardInterrupt
+    if found := agreed_to_fetch(answers, environment):
+        repo, local = found
+        pull(repo, local, environment)
 
 
 def _doctor(_given: argparse.Namespace, environment: Environment) -> None:
@@ -110,7 +121,27 @@ def _doctor(_given: argparse.Namespace, environment: Environment) -> None:
     except (ConfigError, ModelError) as error:
         trouble = [("trouble", f"{error}. {error.hint}.")]
     quiet = environment.hf_offline or config.routing.mode == "local"
-    _print_rows([*trouble, *reports.doctor(home.folder, "" if quiet else environment.hf_endpoint, folder)])
+    hub = "" if quiet else environment.hf_endpoint
+    _print_rows([*trouble, *reports.doctor(home.folder, hub, folder, _claude(config, home, environment))])
+
+
+def _claude(config: Config, home: Home, environment: Environment) -> str:
+    """Whether Claude may be asked, and has a key; nothing is sent for it."""
+    from shammah.cloud.access import Cloud, CloudPlan
+    from shammah.cloud.spending import Spending
+
+    plan = CloudPlan(home.folder, environment.anthropic_key, environment.anthropic_base_url, Spending(home.spending))
+    cloud = Cloud(plan)
+    cloud.want(config.cloud, config.routing.mode)
+    facts = Facts(
+        config.routing.mode,
+        cloud=cloud.state,
+        cloud_name=config.cloud.model,
+        cloud_trouble=cloud.trouble,
+        allowed=config.cloud.allowed,
+    )
+    cloud.close()
+    return reports.claude(facts)
 
 
 def _models_list(_given: argparse.Namespace, environment: Environment) -> None:

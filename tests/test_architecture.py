@@ -26,11 +26,15 @@ FLOORS = (
     # who answers: pure, knows nothing but words for what it is told
     {"router"},
     # abilities
-    {"local", "worker", "loader", "history", "attachments", "settings"},
+    {"local", "worker", "loader", "history", "attachments", "settings", "cloud"},
     # larger models: which, how far, and the engine at the end
     {"models"},
+    # all that can answer, by its name
+    {"engines"},
     # the turn, and how fast it goes
     {"session", "bench"},
+    # what is asked at the first run, and what the answers change
+    {"setup"},
     {"screen"},
     {"pull"},
     # what is done without a chat
@@ -42,7 +46,8 @@ FLOORS = (
 """The rooms of the package from the ground up; a room imports from lower floors, or from itself."""
 
 HOMES: dict[str, tuple[str, ...]] = {
-    "httpx2": ("loader",),
+    "anthropic": ("cloud",),
+    "httpx2": ("loader", "cloud"),
     "huggingface_hub": ("loader.hub",),
     "jinja2": ("worker",),
     "numpy": ("worker", "loader.prepare"),

@@ -133,7 +133,7 @@ def test_ctrl_c_ends_a_search_and_not_the_line(typed: Typed) -> None:
 @pytest.mark.parametrize(
     ("begun", "whole"),
     [
-        ("/cont\t", "/context"),
+        ("/conte\t", "/context"),
         ("/set local.s\t", "/set local.size"),
         ("/set local.size st\t", "/set local.size starter"),
     ],

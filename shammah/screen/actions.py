@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from shammah.errors import NotYetError, UsageError
+from shammah.attachments import with_files
+from shammah.errors import UsageError
 from shammah.screen import reports
 from shammah.screen.endings import how_it_ended
 from shammah.screen.steps import Ask, Edit, Leave
+from shammah.session import AskedFor
 
 if TYPE_CHECKING:
     from shammah.screen.repl import Chat
+
+
+MARKED = "you marked it private"
+WHOLLY = "you keep this conversation private"
+"""Why a question stays here: see `Question.private`."""
+GO_ON = "Go on exactly where your last answer broke off, without repeating it."
 
 
 def leave(_chat: Chat, _argument: str) -> Leave:
@@ -22,7 +31,7 @@ def leave(_chat: Chat, _argument: str) -> Leave:
 
 def new(chat: Chat, _argument: str) -> None:
     """Begin another conversation."""
-    chat.session.new(chat.config.chat.system)
+    chat.begin_new()
     chat.out.note("A new conversation. The one before stays in the history; /sessions lists it.")
 
 
@@ -31,7 +40,7 @@ def model(chat: Chat, argument: str) -> None:
     if argument:
         chat.choose_model(argument)
     else:
-        chat.out.rows(reports.models(chat.models, chat.facts()))
+        chat.out.rows(reports.models(chat.engines, chat.facts()))
 
 
 def local(chat: Chat, _argument: str) -> None:
@@ -46,11 +55,20 @@ def auto(chat: Chat, _argument: str) -> None:
     chat.out.note("The router chooses who answers.")
 
 
-def cloud(_chat: Chat, _argument: str) -> None:
-    """Ask Claude."""
-    raise NotYetError(
-        "Asking Claude is not part of this version yet", hint="Everything here is answered on this machine"
-    )
+def cloud(chat: Chat, _argument: str) -> None:
+    """Ask Claude from now on."""
+    chat.use_cloud()
+    chat.out.note(f"Claude ({chat.config.cloud.model}) answers: each question leaves this machine. /auto goes back.")
+
+
+def private(chat: Chat, argument: str) -> Ask | None:
+    """Keep a question, or all that follow in this conversation, on this machine."""
+    if argument:
+        files = chat.files_of(argument)
+        return Ask(replace(chat.question(with_files(argument, files)), private=MARKED))
+    chat.keep_private(WHOLLY)
+    chat.out.note("What you ask in this conversation stays on this machine from now on; /new begins an open one.")
+    return None
 
 
 def system(chat: Chat, argument: str) -> None:
@@ -76,38 +94,56 @@ def set_setting(chat: Chat, argument: str) -> None:
 
 def why(chat: Chat, _argument: str) -> None:
     """Tell the route of the last answer."""
-    receipt = chat.session.receipt
-    chat.out.say(
-        f"{receipt.route.why}. Nothing was sent." if receipt else "Nothing was answered yet in this conversation."
-    )
+    if chat.session.receipt:
+        chat.out.rows(reports.receipt(chat.session.receipt))
+    else:
+        chat.out.say("Nothing was answered yet in this conversation.")
 
 
 def status(chat: Chat, _argument: str) -> None:
     """Tell model, state, memory and files."""
-    chat.out.rows(reports.status(chat.models, chat.facts(), chat.settings.path, chat.store.path))
+    chat.out.rows(reports.status(chat.engines, chat.facts(), chat.settings.path, chat.store.path))
 
 
 def cost(chat: Chat, _argument: str) -> None:
     """Tell what Claude cost."""
-    chat.out.say("Nothing: every answer came from this machine, and this version does not ask Claude yet.")
+    conversation = chat.store.cost(chat.session.conversation.id)
+    chat.out.rows(reports.costs(conversation, chat.spending.days(7), chat.config.cloud.daily_budget_usd))
 
 
 def context(chat: Chat, _argument: str) -> None:
     """Tell how full the context is."""
-    size = reports.context_of(chat.models.answering(chat.facts()))
+    size = reports.context_of(chat.engines.answering(chat.facts()))
     chat.out.rows(reports.context(chat.session, size))
 
 
 def retry(chat: Chat, argument: str) -> Ask:
-    """Ask the last question again; the history keeps the answer before, marked as taken back."""
-    if argument == "cloud":
-        cloud(chat, argument)
-    if argument not in ("", "local"):
-        raise UsageError(f"/retry does not know {argument}", hint="Type /retry, /retry local or /retry cloud")
-    exchange = chat.session.undo()
-    if exchange is None:
+    """Ask the last question again, here or at Claude; the history keeps both answers."""
+    question = chat.session.retry(_whom("/retry", argument))
+    if question is None:
         raise UsageError("There is no question to ask again", hint="Type one")
-    return Ask(exchange.question)
+    return Ask(question)
+
+
+def go_on(chat: Chat, argument: str) -> Ask:
+    """Have an answer that broke off gone on with; whoever does it reads the part that is there."""
+    receipt, exchanges = chat.session.receipt, chat.session.exchanges
+    if not exchanges or not exchanges[-1].answer:
+        raise UsageError("There is no answer to go on with", hint="Type a question, or /retry")
+    other: AskedFor = "local" if receipt and receipt.route.engine == "claude" else "claude"
+    failed = receipt is not None and receipt.finish.reason == "failed"
+    whom = _whom("/continue", argument) or (other if failed and other in chat.engines else "")
+    return Ask(replace(chat.question(GO_ON), private=exchanges[-1].private, asked_for=whom))
+
+
+def _whom(command: str, argument: str) -> AskedFor:
+    """Who is named by "", "local" or "cloud"."""
+    match argument:
+        case "" | "local":
+            return argument
+        case "cloud" | "claude":
+            return "claude"
+    raise UsageError(f"{command} does not know {argument}", hint=f"Type {command}, {command} local or {command} cloud")
 
 
 def undo(chat: Chat, _argument: str) -> Edit:
@@ -115,6 +151,8 @@ def undo(chat: Chat, _argument: str) -> Edit:
     exchange = chat.session.undo()
     if exchange is None:
         raise UsageError("There is nothing to take back", hint="Type a question")
+    if exchange.private:
+        chat.keep_private(exchange.private)
     chat.out.note("Taken back. The question stands in the line below; Ctrl-C clears it.")
     return Edit(exchange.question)
 
@@ -187,16 +225,15 @@ def editor(_chat: Chat, argument: str) -> Edit:
     return Edit(argument, in_editor=True)
 
 
-def setup(_chat: Chat, _argument: str) -> None:
-    """Ask the set-up questions."""
-    raise NotYetError(
-        "The set-up questions are not part of this version yet", hint="/set changes settings; /set alone shows them"
-    )
+def setup(chat: Chat, _argument: str) -> None:
+    """Ask the set-up questions, and take the answers up at once."""
+    chat.set_up()
 
 
 def doctor(chat: Chat, _argument: str) -> None:
     """Tell what works here."""
-    chat.out.rows(reports.doctor(chat.settings.path.parent, chat.hub, chat.model_folder))
+    claude = reports.claude(chat.facts())
+    chat.out.rows(reports.doctor(chat.settings.path.parent, chat.hub, chat.model_folder, claude))
 
 
 def shell(chat: Chat, argument: str) -> None:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Generator
 from typing import Protocol, TextIO
 
-from shammah.message import Event, Finish, Notice, Piece, Trimmed, Waiting
+from shammah.message import Event, Finish, Notice, Piece, Spent, Trimmed, Waiting
 from shammah.screen.safe_text import safe_text
 
 SHOW_WAITING_AFTER = 0.3
@@ -44,7 +44,7 @@ class WaitingLine:
             self._read_since = (now, event.done)
         if not event.what or now - self._started < SHOW_WAITING_AFTER:
             return
-        text = self._text(event, now)[: max(self._width() - 1, 0)]
+        text = f"{self._text(event, now)} · Ctrl-C stops"[: max(self._width() - 1, 0)]
         if text != self._shown:
             self._out.write(_CLEAR_LINE + text)
             self._out.flush()
@@ -57,13 +57,22 @@ class WaitingLine:
             self._shown = ""
 
     def _text(self, event: Waiting, now: float) -> str:
-        if event.what != "reading" or self._read_since is None:
-            return "loading the model · Ctrl-C stops"
-        since, at = self._read_since
-        parts = [f"reading {event.done:,} of {event.total:,} tokens"]
+        match event.what:
+            case "retrying":
+                return f"{safe_text(event.cause)}; again in {event.total - event.done} s"
+            case "asking":
+                return "asking Claude"
+            case "reading" if self._read_since is not None:
+                return self._reading(event, now, *self._read_since)
+            case _:
+                return "loading the model"
+
+    @staticmethod
+    def _reading(event: Waiting, now: float, since: float, at: int) -> str:
+        text = f"reading {event.done:,} of {event.total:,} tokens"
         if event.done > at and now > since:
-            parts.append(f"{(event.total - event.done) * (now - since) / (event.done - at):.0f} s left")
-        return " · ".join([*parts, "Ctrl-C stops"])
+            text += f" · {(event.total - event.done) * (now - since) / (event.done - at):.0f} s left"
+        return text
 
 
 class WaitingWords:
@@ -81,12 +90,23 @@ class WaitingWords:
         if event.what in self._told or self._clock() - since < SHOW_WAITING_AFTER:
             return
         self._told.add(event.what)
-        what = f"reading {event.total:,} tokens" if event.what == "reading" else "loading the model"
-        self._out.write(f"{what} · Ctrl-C stops\n")
+        self._out.write(f"{_in_words(event)} · Ctrl-C stops\n")
         self._out.flush()
 
     def clear(self) -> None:
         """Nothing: what was told stays."""
+
+
+def _in_words(event: Waiting) -> str:
+    match event.what:
+        case "retrying":
+            return f"{safe_text(event.cause)}; again in {event.total} s"
+        case "asking":
+            return "asking Claude"
+        case "reading":
+            return f"reading {event.total:,} tokens"
+        case _:
+            return "loading the model"
 
 
 def show_answer(
@@ -105,7 +125,7 @@ def show_answer(
     begun = False
     try:
         for event in events:
-            if waiting and not isinstance(event, Waiting):
+            if waiting and not isinstance(event, Waiting | Spent):
                 waiting.clear()
             match event:
                 case Piece():
@@ -141,8 +161,8 @@ def left_out(event: Trimmed) -> str:
 def receipt_line(engine: str, model: str, device: str, finish: Finish) -> str:
     """The line under an answer: who, how much, how fast, what left the machine."""
     usage, timing = finish.usage, finish.timing
-    parts = [engine if engine == "starter" else f"{engine} {safe_text(model)}"]
-    if engine != "starter" and device:
+    parts = [f"local {safe_text(model)}" if engine == "local" else safe_text(model)]
+    if engine == "local" and device:
         parts.append(device)
     parts.append(f"{usage.completion_tokens:,} tokens")
     if usage.completion_tokens:
@@ -151,4 +171,27 @@ def receipt_line(engine: str, model: str, device: str, finish: Finish) -> str:
         parts.append(f"{timing.tokens_per_s:.0f}/s")
     if usage.cached_tokens:
         parts.append(f"{usage.cached_tokens:,} of {usage.prompt_tokens:,} prompt tokens from cache")
-    return " · ".join([*parts, "nothing sent"])
+    return " · ".join([*parts, *sent_and_cost(finish.spent)])
+
+
+def sent_and_cost(spent: Spent) -> list[str]:
+    """What left the machine for an answer, and what that costs.
+
+    >>> sent_and_cost(Spent(2150, 0.00123))
+    ['sent 2.1 kB', '$0.0012']
+    """
+    if not spent.sent_bytes:
+        return ["nothing sent"]
+    return [f"sent {size(spent.sent_bytes)}", dollars(spent.cost_usd, estimated=spent.estimated)]
+
+
+def size(count: int) -> str:
+    """Bytes as a person reads them."""
+    return f"{count:,} B" if count < 1000 else f"{count / 1e3:,.1f} kB" if count < 1e6 else f"{count / 1e6:,.1f} MB"
+
+
+def dollars(amount: float | None, *, estimated: bool = False) -> str:
+    """An amount of money; None is a price that is not known."""
+    if amount is None:
+        return "cost not known"
+    return ("about " if estimated else "") + (f"${amount:.2f}" if amount >= 1 else f"${amount:.4f}")

@@ -40,7 +40,7 @@ KEYS = (
     Key("Ctrl-R", "search past input", (("c-r",),)),
     Key("Tab", "complete commands, settings and paths", (("c-i",),)),
     Key("Ctrl-X Ctrl-E", "write in your editor, `$VISUAL` or `$EDITOR`", (("c-x", "c-e"),)),
-    Key("Shift-Tab", "go round the modes: auto, local", (("s-tab",),)),
+    Key("Shift-Tab", "go round the modes: auto, local, cloud", (("s-tab",),)),
 )
 """Every key that a person is told of: by /help and in the README."""
 

@@ -34,6 +34,11 @@ class LineKeyboard:
         self.listening = signals.ending_held
         self.take_interrupt = self.stop_pressed = signals.take_interrupt
 
+    def choice(self, keys: str) -> str:
+        """Wait for a line that begins with one of these letters; any other line, and Ctrl-C, is ""."""
+        line = typed_line(self.take_interrupt) or ""
+        return line.strip()[:1].lower() if line.strip()[:1].lower() in tuple(keys) else ""
+
 
 class LinePrompt:
     """Reads a line at a time; an empty line sends what was offered to edit."""
@@ -101,18 +106,11 @@ class LinePrompt:
 
     def _line(self) -> str | None:
         """A line without its end, or None for a Ctrl-C."""
-        typed = b""
-        while not typed.endswith(b"\n"):
-            if os.name != "nt" and not select.select([sys.stdin], [], [], _TICK)[0]:
-                if self._take_interrupt():
-                    return None
-                continue
-            part = _read()
-            if not part:
-                self._out.end_line()
-                raise EOFError
-            typed += part
-        return typed.decode("utf-8", "replace").rstrip("\r\n")
+        try:
+            return typed_line(self._take_interrupt)
+        except EOFError:
+            self._out.end_line()
+            raise
 
     def _edited(self, text: str) -> str:
         """What the person's editor makes of a text."""
@@ -125,6 +123,21 @@ class LinePrompt:
             except (OSError, ValueError, subprocess.CalledProcessError):
                 self._out.note("No editor could be run: name one in VISUAL or EDITOR.")
                 return text
+
+
+def typed_line(interrupted: Callable[[], bool]) -> str | None:
+    """A line without its end, or None where `interrupted` comes true first; EOFError at the end of the input."""
+    typed = b""
+    while not typed.endswith(b"\n"):
+        if os.name != "nt" and not select.select([sys.stdin], [], [], _TICK)[0]:
+            if interrupted():
+                return None
+            continue
+        part = _read()
+        if not part:
+            raise EOFError
+        typed += part
+    return typed.decode("utf-8", "replace").rstrip("\r\n")
 
 
 def _read() -> bytes:

@@ -48,3 +48,7 @@ class Listener(Protocol):
     def take_interrupt(self) -> bool:
         """Whether an interrupt came from outside since the last call."""
         ...
+
+    def choice(self, keys: str) -> str:
+        """Wait, inside `listening`, for one of these keys; "" where the person stops or wants none of them."""
+        ...

@@ -4,28 +4,35 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from shammah.attachments import Attachment, named_files, read_file, with_files
+from shammah.cloud.spending import Spending
 from shammah.config import Config, Local, Setting, settings
-from shammah.errors import ConfigError, EngineError, NotYetError, ShammahError
+from shammah.engines import Engines
+from shammah.errors import ConfigError, EngineError, ModelError, ShammahError, UsageError
 from shammah.history.store import Conversation, Store
 from shammah.message import Finish, Message
 from shammah.models.catalog import SIZES
-from shammah.models.engines import LocalModels
 from shammah.models.wanted import licence_remark, settings_for
-from shammah.router import Facts, Mode
-from shammah.screen import reports
+from shammah.router import Facts, Mode, choose
+from shammah.screen import actions, reports
 from shammah.screen.answer import receipt_line, show_answer
 from shammah.screen.commands import Completes, carry_out, is_command
 from shammah.screen.output import Output
 from shammah.screen.person import LineReader, Listener
 from shammah.screen.steps import Ask, Edit, Leave, Step
 from shammah.screen.toolbar import Status, bottom_line
-from shammah.session import Session
-from shammah.settings import Settings
+from shammah.session import Outgoing, Question, Session
+from shammah.settings import Save, Settings
 
 LOCAL_MODE = "Local mode fetches nothing: /auto allows it, or run shammah models pull NAME"
+NOTHING_CHANGED = "Nothing was changed."
+STARTER_ONLY = (
+    " The starter answers, and nothing is fetched in this run; /setup asks again, and so does the next start."
+)
+FETCHING_OFF = "Fetching is off: /set local.fetch true allows it, or run shammah models pull NAME"
 
 
 class Chat:
@@ -36,21 +43,29 @@ class Chat:
         *,
         session: Session,
         settings: Settings,
-        models: LocalModels,
+        engines: Engines,
         store: Store,
+        spending: Spending,
         out: Output,
         keyboard: Listener,
+        ask_setup: Callable[[Save], bool],
     ) -> None:
+        """`ask_setup` asks the set-up questions and saves the answers; false where the person stopped it."""
         self.session = session
         self.settings = settings
         self.config: Config = settings.current()
-        self.models = models
+        self.engines = engines
+        self.models = engines.models
+        self.spending = spending
         self.store = store
         self.out = out
         self._keyboard = keyboard
         self._mode: Mode | None = None
         self._files: list[Attachment] = []
+        self._private = ""
         self._wanted: tuple[Local, str] | None = None
+        self._accepted: Local | None = None
+        self._ask_setup = ask_setup
 
     # The loop
 
@@ -86,16 +101,25 @@ class Chat:
             return carry_out(self, line)
         if not line.strip() and not self._files:
             return None
-        files = self._files + named_files(line)
-        self._files = []
-        return Ask(with_files(line, files))
+        files = self.files_of(line)
+        return Ask(self.question(with_files(line, files), files))
 
-    def _ask(self, question: str) -> None:
+    def files_of(self, line: str) -> list[Attachment]:
+        """The files that go with a question: those sent for, and those it names."""
+        files, self._files = self._files + named_files(line), []
+        return files
+
+    def question(self, text: str, files: Sequence[Attachment] = ()) -> Question:
+        """A question, private where the conversation is, or where a file in it looks like a secret."""
+        secret = next((file.secret for file in files if file.secret), "")
+        return Question(text, self._private or secret)
+
+    def _ask(self, question: Question) -> None:
         """Ask a question and show the answer."""
         self._refresh()
         self.models.start()
-        facts = self.facts()
-        events = self.session.ask(question, facts, reports.options(self.config))
+        self.engines.cloud.want(self.config.cloud, self.mode)
+        events = self.session.ask(question, self.facts, reports.options(self.config), self._permit)
         answer = self.out.answer(self.config.chat.markdown)
         with self._keyboard.listening():
             finish = show_answer(
@@ -107,33 +131,63 @@ class Chat:
                 stop_pressed=self._keyboard.stop_pressed,
             )
         self._tell_end(finish)
-        self.models.warm(facts, self.session.messages())
+        self.engines.warm(self.facts(), self.session.messages())
+
+    def _permit(self, outgoing: Outgoing) -> bool:
+        """Show what would leave this machine, and let the person decide; called while an answer is waited for."""
+        self.out.note(reports.outgoing_line(outgoing))
+        while True:
+            self.out.note("Send it? y sends, n keeps it here, v shows all of it")
+            match self._keyboard.choice("ynv"):
+                case "y":
+                    return True
+                case "v":
+                    self.out.say(reports.outgoing_text(outgoing))
+                case _:
+                    return False
 
     def _tell_end(self, finish: Finish | None) -> None:
         receipt = self.session.receipt
         if finish is None:
             self.out.note("… stopped. What was said is kept; /retry asks again.")
         elif finish.reason == "failed":
-            self.out.error(EngineError(finish.error, hint=f"{finish.hint}. What was said is kept"))
+            kept = "What was said is kept; /continue has it gone on with"
+            self.out.error(EngineError(finish.error, hint=f"{finish.hint}. {kept}"))
         elif receipt is not None:
             if finish.reason == "length":
                 self.out.note("The answer reached its limit; generation.max_tokens or local.context sets it.")
-            device = reports.device(self.models[receipt.route.engine])
+            device = reports.device(self.engines[receipt.route.engine])
             self.out.note(receipt_line(receipt.route.engine, receipt.model, device, finish))
+        for notice in self.engines.news(reports.options(self.config), receipt.route.engine if receipt else ""):
+            self.out.note(f"{notice.text}. {notice.hint}".rstrip(". ") + ".")
 
     def _refresh(self) -> None:
         """Take up what changed in config.toml; what is wrong there is told, and what was before it stays."""
+        before = self.config
         try:
             self.config = self.settings.current()
+            if self.config.routing.mode != before.routing.mode:
+                self._mode = None  # Of a change here and one in the file, the later counts.
+            if self.config.chat.system != before.chat.system == self.session.conversation.system:
+                self.session.set_system(self.config.chat.system)
             self._want_models()
-        except (ConfigError, NotYetError, EngineError) as error:
+        except ShammahError as error:
             self.out.error(error)
 
     def _want_models(self) -> None:
-        wanted = self.config.local, LOCAL_MODE if self.mode == "local" else ""
+        """Have the models that the settings ask for; the wrong name of one leaves those before at work."""
+        forbidden = LOCAL_MODE if self.mode == "local" else "" if self.config.local.fetch else FETCHING_OFF
+        wanted = self.config.local, forbidden
         if wanted != self._wanted:
             self._wanted = wanted
-            self.models.want(wanted[0], forbidden=wanted[1])
+            try:
+                self.models.want(self.config.local, forbidden=forbidden)
+                self._accepted = self.config.local
+            except ModelError as error:
+                if self._accepted:  # Whether it may be fetched counts for them, too.
+                    self.models.want(self._accepted, forbidden=forbidden)
+                place = self.settings.place("local.repo")
+                raise ConfigError(f"local.repo{place}: {error}", hint=error.hint) from error
         self.models.settle()
 
     # What the commands change
@@ -148,7 +202,7 @@ class Chat:
         self._mode = mode
         with contextlib.suppress(ShammahError):  # Told at the next question; here the prompt is on the screen.
             self._want_models()
-            self.models.start()
+        self.start()
 
     def change_setting(self, key: str, value: str) -> None:
         """Change a setting in config.toml and here."""
@@ -158,6 +212,23 @@ class Chat:
         self._refresh()
         self.models.start()
         self.out.note(f"{key} is now {reports.shown_value(self.config, key)}, in {self.settings.path}")
+
+    def set_up(self, *, first: bool = False) -> None:
+        """Ask the set-up questions, and take the answers up at once; at the `first` run none means no fetching."""
+        try:
+            saved = self._ask_setup(self.settings.change)
+        except ConfigError as error:
+            saved = False
+            self.out.error(error)
+        if not saved:
+            self.out.note(NOTHING_CHANGED + (STARTER_ONLY if first else ""))
+        if first and not saved:
+            self.settings.override("local.fetch", False)
+        self._refresh()
+        self.engines.cloud.want(self.config.cloud, self.mode)
+        if not first:
+            self.models.retry()
+            self.models.start()
 
     def choose_model(self, name: str) -> None:
         """Answer with another model as soon as it is ready, and remember it in config.toml."""
@@ -175,32 +246,72 @@ class Chat:
         self._files.append(read_file(name))
         return self._files[-1]
 
+    def begin_new(self) -> None:
+        """Begin another conversation; this one stays in the history."""
+        self._private = ""
+        self.session.new(self.config.chat.system)
+
+    def keep_private(self, reason: str) -> None:
+        """Keep every further question of this conversation on this machine."""
+        self._private = reason
+
     def resume(self, conversation: Conversation) -> None:
         """Go on with a past conversation: show its end, and have the model read it in the background."""
         turns = self.session.resume(conversation)
+        self._private = turns[-1].private if turns and turns[-1].private == actions.WHOLLY else ""
         if turns:
             ending = {"interrupted": " … (interrupted)", "failed": " … (failed)"}.get(turns[-1].reason, "")
             self.out.say(f"› {turns[-1].question}\n{turns[-1].answer}{ending}")
         self.out.note(f"{len(turns)} turns of {conversation.id} are back.")
-        self.models.warm(self.facts(), self.session.messages())
+        self.engines.warm(self.facts(), self.session.messages())
 
     # What the prompt asks for
 
-    def begin(self, files: Sequence[str], earlier: Conversation | None, *, quiet: bool) -> None:
-        """A word of welcome, the files of the command line, and the conversation to go on with."""
+    def begin(
+        self,
+        files: Sequence[str],
+        earlier: Conversation | None,
+        *,
+        quiet: bool,
+        private: bool = False,
+        first: bool = False,
+    ) -> None:
+        """A word of welcome, at the first run the set-up, the files of the command line, and what to go on with."""
         if not quiet:
-            self.out.note("shammah · what you type stays on this machine · /help shows what there is")
-        self._refresh()
+            self.out.note(f"shammah · {self._who_reads()} · /help shows what there is")
+        if first:
+            self.set_up(first=True)
+        else:
+            self._refresh()
         if not quiet and (hub := self.models.fetches):
             self.out.note(f"A larger model is fetched from {hub} in the background; /local keeps the network out.")
         for name in files:
             self.attach(name)
         if earlier is not None:
             self.resume(earlier)
+        if private:
+            self.keep_private(actions.WHOLLY)
 
-    def facts(self) -> Facts:
-        """What the router needs to know now."""
-        return self.models.facts(self.mode, self.config.local.enabled)
+    def _who_reads(self) -> str:
+        """Where what is typed goes, in a few words."""
+        if self.mode == "cloud":
+            return "what you type goes to Claude"
+        if self.mode == "ask" or (self.mode == "auto" and self.config.cloud.allowed):
+            asked = " if you say yes" if self.mode == "ask" else ""
+            return f"Claude is asked where the model here cannot answer{asked}"
+        return "what you type stays on this machine"
+
+    def start(self) -> None:
+        """Start in the background what is going to answer; called when the prompt is on the screen."""
+        self.models.start()
+        cloud = self.engines.cloud
+        cloud.want(self.config.cloud, self.mode)
+        if self.mode in ("cloud", "ask") or self.config.cloud.allowed:
+            cloud.import_ahead()
+
+    def facts(self, messages: Sequence[Message] = ()) -> Facts:
+        """What the router needs to know now; of a conversation with these messages, also how long it is."""
+        return self.engines.facts(self.config, self.mode, messages)
 
     @property
     def hub(self) -> str:
@@ -209,13 +320,33 @@ class Chat:
 
     @property
     def model_folder(self) -> Path:
-        """The folder of the model that answers now."""
-        return self.models.answering(self.facts()).spec.folder
+        """The folder of the model of this machine that answers now."""
+        return self.models.answering(replace(self.facts(), mode="local")).spec.folder
+
+    def use_cloud(self) -> None:
+        """Have Claude answer from now on.
+
+        Raises:
+            UsageError: nobody has a key here.
+        """
+        self.engines.cloud.want(self.config.cloud, "cloud")
+        if self.engines.cloud.state == "no key":
+            self.engines.cloud.want(self.config.cloud, self.mode)
+            raise UsageError("There is no key for Claude", hint="/setup asks for it; or set ANTHROPIC_API_KEY")
+        self.mode = "cloud"
 
     def next_mode(self) -> str:
         """Go round the modes; returns what to tell."""
-        self.mode = "local" if self.mode == "auto" else "auto"
-        return f"{self.mode} (cloud is not part of this version yet)"
+        following: dict[Mode, Mode] = {"auto": "local", "local": "cloud", "cloud": "auto", "ask": "auto"}
+        if following[self.mode] != "cloud":
+            self.mode = following[self.mode]
+            return _MODES[self.mode]
+        try:
+            self.use_cloud()
+        except UsageError as error:
+            self.mode = "auto"
+            return f"{_MODES['auto']} ({error})"
+        return _MODES["cloud"]
 
     def bottom_line(self, width: int) -> str:
         """The line under the prompt; looks at states only.
@@ -224,9 +355,11 @@ class Chat:
         """
         self.models.settle()
         try:
-            engine = self.models.answering(self.facts())
+            facts = self.facts()
+            route = choose(facts)
         except EngineError as error:
             return bottom_line(Status("nobody", "", self.mode, notice=str(error)), width)
+        engine = self.engines[route.engine]
         finish = self.session.receipt.finish if self.session.receipt else Finish("stop")
         status = Status(
             engine=engine.model,
@@ -243,7 +376,8 @@ class Chat:
         if is_command(text):
             return
         with contextlib.suppress(EngineError):
-            self.models.read_ahead(self.facts(), [*self.session.messages(), Message("user", text)])
+            facts = replace(self.facts(), mode="local")
+            self.models.read_ahead(facts, [*self.session.messages(), Message("user", text)])
 
     def completions(self) -> Mapping[Completes, Callable[[], Sequence[str]]]:
         """What Tab offers for each kind of argument."""
@@ -256,6 +390,14 @@ class Chat:
     def values_of(self, key: str) -> Sequence[str]:
         """What Tab offers for a setting's value."""
         return next((_values(setting) for setting in settings() if setting.key == key), ())
+
+
+_MODES: dict[Mode, str] = {
+    "auto": "auto: the router chooses who answers",
+    "local": "local: only models on this machine answer",
+    "cloud": "cloud: Claude answers, questions leave this machine",
+    "ask": "ask: you are asked before a question leaves",
+}
 
 
 def _values(setting: Setting) -> Sequence[str]:

@@ -8,24 +8,29 @@ from datetime import datetime
 from pathlib import Path
 
 from shammah import __version__, machine
+from shammah.cloud.spending import Day
 from shammah.config import Config, settings, toml_text, value_of
+from shammah.engine import Engine
+from shammah.engines import Engines
 from shammah.history.export import to_json, to_markdown
 from shammah.history.search import search
-from shammah.history.store import Store
-from shammah.local.client import Broken, Loading, LocalEngine, Off, Ready
-from shammah.message import Options
+from shammah.history.store import Cost, Store
+from shammah.local.client import Broken, Loading, LocalEngine, Ready
+from shammah.message import Options, Timing, Usage
 from shammah.models import automatic, bootstrap, store
-from shammah.models.engines import LocalModels
 from shammah.paths import STARTER, Home
 from shammah.router import Facts, choose
+from shammah.screen.answer import dollars, sent_and_cost, size
 from shammah.screen.toolbar import share
-from shammah.session import Session
+from shammah.session import Outgoing, Receipt, Session
 
 Rows = list[tuple[str, str]]
 
 
-def state_word(engine: LocalEngine) -> str:
+def state_word(engine: Engine) -> str:
     """The engine's state in a word, with the cause where it failed."""
+    if not isinstance(engine, LocalEngine):
+        return "over the network"
     match engine.state:
         case Ready():
             return "ready"
@@ -33,7 +38,7 @@ def state_word(engine: LocalEngine) -> str:
             return "loading"
         case Broken(error=error):
             return f"failed: {error}"
-        case Off():
+        case _:
             return "not started"
 
 
@@ -83,14 +88,14 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
-def device(engine: LocalEngine) -> str:
-    """Where the model runs, as its session tells; empty while it is not loaded."""
-    return engine.state.device if isinstance(engine.state, Ready) else ""
+def device(engine: Engine) -> str:
+    """Where the model runs, as its session tells; empty while it is not loaded, and for what runs elsewhere."""
+    return engine.state.device if isinstance(engine, LocalEngine) and isinstance(engine.state, Ready) else ""
 
 
-def context_of(engine: LocalEngine) -> int:
+def context_of(engine: Engine) -> int:
     """Tokens of conversation that the engine keeps; 0 while that is not known."""
-    return engine.state.context if isinstance(engine.state, Ready) else 0
+    return engine.state.context if isinstance(engine, LocalEngine) and isinstance(engine.state, Ready) else 0
 
 
 def options(config: Config) -> Options:
@@ -110,19 +115,21 @@ def settings_table(config: Config, start: str = "") -> Rows:
     return [(f"{s.key} = {shown_value(config, s.key)}", s.meaning) for s in settings() if s.key.startswith(start)]
 
 
-def models(found: LocalModels, facts: Facts) -> Rows:
+def models(found: Engines, facts: Facts) -> Rows:
     """The models that can answer here."""
     answering = choose(facts).engine
     rows = [
         (("* " if name == answering else "  ") + engine.model, f"{_where(engine)} · {state_word(engine)}")
         for name, engine in found.items()
     ]
-    if line := way(found.state):
+    if line := way(found.models.state):
         rows.append(("", line))
     return [*rows, ("", "/model NAME takes a size, OWNER/NAME or a folder; shammah models list shows what fits here")]
 
 
-def _where(engine: LocalEngine) -> str:
+def _where(engine: Engine) -> str:
+    if not isinstance(engine, LocalEngine):
+        return "Claude, by Anthropic"
     return "inside the package, knows shammah itself only" if engine.name == "starter" else str(engine.spec.folder)
 
 
@@ -137,9 +144,9 @@ def catalogue(models: Path, config: Config) -> Rows:
     return rows
 
 
-def status(found: LocalModels, facts: Facts, config: Path, history: Path) -> Rows:
-    """Model, state, memory and files."""
-    engine = found.answering(facts)
+def status(engines: Engines, facts: Facts, config: Path, history: Path) -> Rows:
+    """Model, state, memory, Claude and files."""
+    engine, found = engines.answering(facts), engines.models
     rows = [
         ("answers", f"{engine.model}: {choose(facts).why}"),
         ("state", _state_in_full(engine)),
@@ -150,20 +157,87 @@ def status(found: LocalModels, facts: Facts, config: Path, history: Path) -> Row
     if isinstance(found.state, bootstrap.Failed):
         rows.append(("", f"{found.state.hint}."))
     rows += [("note", note) for note in found.notes]
-    pid = engine.pid
+    pid = engine.pid if isinstance(engine, LocalEngine) else None
     held = None if pid is None else machine.memory_of(pid)
     if held is not None:
         rows.append(("worker", f"process {pid}, {held / 1e6:.0f} MB"))
-    return [*rows, ("mode", facts.mode), ("settings", str(config)), ("history", str(history))]
+    rows += [("mode", facts.mode), ("claude", claude(facts))]
+    return [*rows, ("settings", str(config)), ("history", str(history))]
 
 
-def _state_in_full(engine: LocalEngine) -> str:
-    match engine.state:
+def claude(facts: Facts) -> str:
+    """Whether Claude may be asked, and can."""
+    if facts.mode == "local":
+        return "never asked: mode local sends nothing"
+    if facts.cloud == "no key":
+        return "not set up: no key is here; shammah setup asks for it"
+    when = {
+        "cloud": "each question goes there",
+        "ask": "asked when you say yes",
+        "auto": "asked while the model here cannot answer" if facts.allowed else "asked only with /cloud",
+    }[facts.mode]
+    return f"{facts.cloud_name}, {when}" + (f" · {facts.cloud_trouble}" if facts.cloud_trouble else "")
+
+
+def _state_in_full(engine: Engine) -> str:
+    match engine.state if isinstance(engine, LocalEngine) else None:
         case Ready(context=context, device=device, seconds=seconds, why=why):
             because = f". {why}" if engine.name == "local" and why else ""
             return f"ready on {device}, {context:,} tokens of context, loaded in {seconds:.1f} s{because}"
         case _:
             return state_word(engine)
+
+
+def receipt(last: Receipt) -> Rows:
+    """All there is to know of the last answer: who gave it and why, tokens, time, what was sent, what it costs."""
+    finish = last.finish
+    rows = [("answered by", f"{last.route.engine} · {last.model}"), ("why", last.route.why)]
+    rows += [("before", told) for told in last.before]
+    sent = ", ".join(sent_and_cost(finish.spent))
+    return [*rows, ("tokens", _tokens(finish.usage)), ("time", _time(finish.timing)), ("left this machine", sent)]
+
+
+def _tokens(usage: Usage) -> str:
+    cached = f", {usage.cached_tokens:,} of them from the cache" if usage.cached_tokens else ""
+    return f"{usage.prompt_tokens:,} in{cached}; {usage.completion_tokens:,} out"
+
+
+def _time(timing: Timing) -> str:
+    speed = f", {timing.tokens_per_s:.0f} tokens per second" if timing.tokens_per_s else ""
+    return f"first word after {timing.first_token_s:.1f} s, {timing.total_s:.1f} s in all{speed}"
+
+
+def costs(conversation: Cost, days: Sequence[Day], budget_usd: float) -> Rows:
+    """What Claude has cost, in this conversation and on each of the last days."""
+    asked = conversation.requests
+    here = f"{_cost(conversation.usd, conversation.unknown, conversation.estimated)} · {_requests(asked)}"
+    rows = [("this conversation", f"{here}, {size(conversation.sent_bytes)} sent" if asked else "nothing was sent")]
+    rows += [(day.date, f"{_cost(day.cost_usd, day.unknown)} · {_requests(day.requests)}") for day in days]
+    budget = f"{dollars(budget_usd)} a day, a hard stop" if budget_usd else "none; cloud.daily_budget_usd sets one"
+    return [*rows, ("budget", budget)]
+
+
+def _cost(usd: float, unknown: int, estimated: int = 0) -> str:
+    """A sum of money, and how many requests it leaves out because their price is not known."""
+    parts = [dollars(usd, estimated=bool(estimated))] if usd or not unknown else []
+    return " and ".join([*parts, f"{_requests(unknown)} of a price not known"] if unknown else parts)
+
+
+def _requests(count: int) -> str:
+    return f"{count:,} request" + ("" if count == 1 else "s")
+
+
+def outgoing_line(outgoing: Outgoing) -> str:
+    """What would leave this machine, in one line."""
+    parts = [f"{len(outgoing.messages)} messages", f"{outgoing.characters:,} characters"]
+    if outgoing.withheld:
+        parts.append(f"{outgoing.withheld} private turns are left out")
+    return f"To Claude ({outgoing.model}) would go: {', '.join(parts)}."
+
+
+def outgoing_text(outgoing: Outgoing) -> str:
+    """What would leave this machine, word for word."""
+    return "\n\n".join(f"{message.role}:\n{message.content}" for message in outgoing.messages)
 
 
 def context(session: Session, size: int) -> Rows:
@@ -215,10 +289,11 @@ PACKAGES = (
 )
 
 
-def doctor(folder: Path, endpoint: str, model: Path) -> Rows:
+def doctor(folder: Path, endpoint: str, model: Path, claude: str) -> Rows:
     """What works, what does not, and the next step for each.
 
-    `endpoint` is the hub to ask whether it answers, "" where it may not be asked; `model` the folder in use.
+    `endpoint` is the hub to ask whether it answers, "" where it may not be asked; `model` the folder in use; `claude`
+    tells of the key and when it is used.
     """
     import platform  # Late: this report alone needs it.
 
@@ -235,7 +310,7 @@ def doctor(folder: Path, endpoint: str, model: Path) -> Rows:
         *provider_rows(model, worker_environment()),
         *(("model", f"{found.repo}, {found.bytes / 1e6:,.0f} MB") for found in store.stored(Home(folder).models)),
         ("hub", _hub(endpoint)),
-        ("claude", "not asked: this version sends nothing"),
+        ("claude", claude),
         ("folder", _folder(Home(folder))),
     ]
 

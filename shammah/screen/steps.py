@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from shammah.session import Question
+
 
 @dataclass(frozen=True)
 class Ask:
     """Ask this question."""
 
-    question: str
+    question: Question
 
 
 @dataclass(frozen=True)

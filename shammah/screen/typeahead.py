@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import time
 from collections.abc import Iterator
 
 from prompt_toolkit.input import Input
@@ -16,6 +17,8 @@ from shammah.screen.terminal import PASTE_OFF, PASTE_ON
 
 _STOP = {Keys.ControlC, Keys.SIGINT}
 _ENTER = {Keys.ControlM, Keys.ControlJ}
+_LOOK_EVERY = 0.02
+"""Seconds between two looks for a key that is waited for."""
 
 
 class Keyboard:
@@ -50,6 +53,20 @@ class Keyboard:
             elif press.key != Keys.ControlD:
                 self._waiting.append(press)
         return stop
+
+    def choice(self, keys: str) -> str:
+        """Wait for one of these keys; what was typed before the question was seen answers nothing."""
+        if self.stop_pressed():
+            return ""
+        while True:
+            time.sleep(_LOOK_EVERY)
+            if self.take_interrupt():
+                return ""
+            for press in [*self._input.read_keys(), *self._input.flush_keys()]:
+                if press.key in _STOP | _ENTER | {Keys.Escape, Keys.ControlD}:
+                    return ""
+                if press.data and press.data.lower() in keys:
+                    return press.data.lower()
 
     def _keep(self) -> None:
         """Give the keys to the next prompt; Enter only starts a line there, so nothing is sent unseen."""

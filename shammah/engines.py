@@ -1,0 +1,76 @@
+"""Everything that can answer, by its name: the models of this machine, and Claude; what the router is told of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from shammah.cloud.access import Cloud
+from shammah.config import Config
+from shammah.engine import Engine
+from shammah.message import Message, Notice, Options
+from shammah.models.engines import LocalModels
+from shammah.router import Facts, Mode, choose
+
+
+class Engines(Mapping[str, Engine]):
+    """The engines by name: "starter", "local" and "claude", each while it is there.
+
+    In mode local there is no "claude": nothing above can ask what does not exist.
+    """
+
+    def __init__(self, models: LocalModels, cloud: Cloud) -> None:
+        self.models = models
+        self.cloud = cloud
+        self._told: set[str] = set()
+
+    def __getitem__(self, name: str) -> Engine:
+        if name == "claude" and self.cloud.engine is not None:
+            return self.cloud.engine
+        return self.models[name]
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self.models
+        if self.cloud.engine is not None:
+            yield "claude"
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def facts(self, config: Config, mode: Mode, messages: Sequence[Message] = (), *, patient: bool = False) -> Facts:
+        """What the router needs to know now; with `messages`, also how long they are."""
+        cloud = self.cloud
+        return replace(
+            self.models.facts(mode, config.local.enabled, patient, messages),
+            cloud=cloud.state,
+            cloud_name=config.cloud.model,
+            cloud_trouble=cloud.trouble,
+            allowed=config.cloud.allowed,
+        )
+
+    def answering(self, facts: Facts) -> Engine:
+        """The engine that would answer now.
+
+        Raises:
+            EngineError: nobody may.
+        """
+        return self[choose(facts).engine]
+
+    def warm(self, facts: Facts, messages: Sequence[Message]) -> None:
+        """Have the model of this machine that would answer read the conversation in the background."""
+        if facts.enabled:
+            self.models.warm(replace(facts, mode="local"), messages)
+
+    def news(self, options: Options, answered: str) -> list[Notice]:
+        """What the person should know of Claude beside its answer, each said once; `answered` names who answered."""
+        claude = self.cloud.engine
+        without = claude.ignores(options) if claude is not None and answered == "claude" else []
+        fresh = [name for name in without if name not in self._told]
+        self._told.update(fresh)
+        told = [Notice(f"Claude takes no {', no '.join(fresh).replace('_', ' ')}; that setting counts here only")]
+        return [*self.cloud.news(), *(told if fresh else [])]
+
+    def close(self) -> None:
+        """End every process and every connection."""
+        self.models.close()
+        self.cloud.close()
