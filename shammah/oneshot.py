@@ -30,6 +30,7 @@ class OneShot:
         self._quiet = quiet
         self._verbose = verbose
         self._color = color
+        self._cloud = config.routing.mode == "cloud"
         self._said: list[str] = []
         terminal = sys.stdout.isatty() and not as_json
         markdown = terminal and config.chat.markdown
@@ -80,8 +81,9 @@ class OneShot:
             return
         with output_told():
             self._printer.end()
-        if self._verbose:
+        if self._verbose or (self._cloud and receipt.route.engine != "claude"):
             self._remark(receipt.route.why)
+        if self._verbose:
             self._remark(" · ".join(sent_and_cost(receipt.finish.spent)))
 
     def _remark(self, text: str) -> None:

@@ -156,6 +156,8 @@ class Chat:
         elif receipt is not None:
             if finish.reason == "length":
                 self.out.note("The answer reached its limit; generation.max_tokens or local.context sets it.")
+            if self.mode == "cloud" and receipt.route.engine != "claude":
+                self.out.note(f"{receipt.route.why}.")  # Not who was asked for: that needs no /why.
             device = reports.device(self.engines[receipt.route.engine])
             self.out.note(receipt_line(receipt.route.engine, receipt.model, device, finish))
         for notice in self.engines.news(reports.options(self.config), receipt.route.engine if receipt else ""):
@@ -360,14 +362,16 @@ class Chat:
         except EngineError as error:
             return bottom_line(Status("nobody", "", self.mode, notice=str(error)), width)
         engine = self.engines[route.engine]
-        finish = self.session.receipt.finish if self.session.receipt else Finish("stop")
+        last = self.session.receipt
+        finish = last.finish if last else Finish("stop")
+        counted = last is None or last.route.engine == route.engine  # Others count in tokens of their own.
         status = Status(
             engine=engine.model,
             state=reports.way(self.models.state) or reports.state_word(engine),
             mode=self.mode,
             speed=finish.timing.tokens_per_s,
             filled=finish.usage.prompt_tokens + finish.usage.completion_tokens,
-            context=reports.context_of(engine),
+            context=reports.context_of(engine) if counted else 0,
         )
         return bottom_line(status, width)
 

@@ -229,9 +229,10 @@ def _requests(count: int) -> str:
 
 def outgoing_line(outgoing: Outgoing) -> str:
     """What would leave this machine, in one line."""
-    parts = [f"{len(outgoing.messages)} messages", f"{outgoing.characters:,} characters"]
+    count = len(outgoing.messages)
+    parts = [f"{count} message{'' if count == 1 else 's'}", f"{outgoing.characters:,} characters"]
     if outgoing.withheld:
-        parts.append(f"{outgoing.withheld} private turns are left out")
+        parts.append(f"{outgoing.withheld} private {'turn is' if outgoing.withheld == 1 else 'turns are'} left out")
     return f"To Claude ({outgoing.model}) would go: {', '.join(parts)}."
 
 
