@@ -38,6 +38,7 @@ BUDGET = 1.0
 MOST = 0.07
 """Dollars: the most that one request of a chat here can cost."""
 EXACT = 1e-9
+KILLED = 9
 MODEL = "claude-haiku-4-5"
 USAGE = {"input_tokens": 10, "output_tokens": 4_000}
 COST = 0.02001
@@ -54,18 +55,18 @@ class Figures:
     past_by: float = 0.0
     one_request: float = MOST
     off_by: float = 0.0
-    stopped_early: int = 0
+    misjudged: int = 0
 
     @property
     def held(self) -> bool:
         """Whether the promise holds."""
-        return self.past_by < self.one_request + EXACT and self.off_by <= EXACT and not self.stopped_early
+        return self.past_by < self.one_request + EXACT and self.off_by <= EXACT and not self.misjudged
 
     def __str__(self) -> str:
         return (
             f"{self.rounds} budgets, {self.requests} requests, {self.killed} chats killed; at most {self.past_by:.4f} "
             f"past the budget where one request costs up to {self.one_request:.4f}, sums off by {self.off_by:.0e}, "
-            f"{self.stopped_early} stopped too early"
+            f"{self.misjudged} judged wrongly at the end"
         )
 
 
@@ -84,6 +85,8 @@ def _round(spending: Spending, chats: int, chance: random.Random) -> Figures:
     seeds = [(str(chance.randrange(1 << 30)), "0" if number == 0 else "0.05") for number in range(chats)]
     started = [subprocess.Popen([*command, *seed], stdout=subprocess.PIPE, text=True) for seed in seeds]
     outputs = [process.communicate()[0].split() for process in started]
+    faults = [process.returncode for process in started if process.returncode not in (0, KILLED)]
+    assert not faults, f"chats ended with {faults}"
     costs = [float(word) for words in outputs for word in words if word != "refused"]
     counted = spending.today().counted_usd
     return Figures(
@@ -92,8 +95,17 @@ def _round(spending: Spending, chats: int, chance: random.Random) -> Figures:
         killed=sum("refused" not in words for words in outputs),
         past_by=sum(costs) - BUDGET,
         off_by=abs(sum(costs) - counted),
-        stopped_early=int(counted < BUDGET),
+        misjudged=int(_is_refused(spending) != (counted >= BUDGET)),
     )
+
+
+def _is_refused(spending: Spending) -> bool:
+    """Whether one more request is refused, now that nothing is under way."""
+    try:
+        spending.settle(spending.reserve("trial", MOST, BUDGET), 0.0, False)
+    except CloudError:
+        return True
+    return False
 
 
 def _joined(one: Figures, other: Figures) -> Figures:
@@ -104,7 +116,7 @@ def _joined(one: Figures, other: Figures) -> Figures:
         max(one.past_by, other.past_by),
         max(one.one_request, other.one_request),
         max(one.off_by, other.off_by),
-        one.stopped_early + other.stopped_early,
+        one.misjudged + other.misjudged,
     )
 
 
@@ -121,7 +133,7 @@ def chat(path: Path, seed: int, killed: float) -> None:
             return
         if chance.random() < killed:
             print(most, flush=True)
-            os._exit(9)  # As a kill: nothing is settled, nothing is closed.
+            os._exit(KILLED)  # Nothing is settled, nothing is closed.
         cost = chance.choice([chance.uniform(0, most), most, 0.0, None])
         spending.settle(ticket, cost, chance.random() < 0.5)
         print(most if cost is None else cost, flush=True)
@@ -147,7 +159,6 @@ def try_program(folder: Path, programs: int = 3, budget: float = 0.09) -> Figure
         past_by=sum(costs) - budget,
         one_request=COST,
         off_by=max(abs(sum(costs) - counted.counted_usd), abs(sum(costs) - COST * len(costs))),
-        stopped_early=0,
     )
 
 

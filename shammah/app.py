@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from shammah.attachments import read_file, with_files
+from shammah.attachments import read_file, secret_of, with_files
 from shammah.cloud.access import Cloud, CloudPlan
 from shammah.cloud.spending import Spending
 from shammah.config import Local
@@ -125,7 +125,7 @@ def answer_once(given: Arguments, environment: Environment, question: str) -> in
             raise ModelError(trouble.cause, hint=trouble.hint)
         color = use_color(sys.stdout, environment.no_color, environment.term)
         show = OneShot(config, as_json=given.json, quiet=given.quiet, verbose=given.verbose, color=color)
-        private = MARKED if given.private else next((file.secret for file in files if file.secret), "")
+        private = MARKED if given.private else secret_of(question, files)
 
         def facts(messages: Sequence[Message]) -> Facts:
             return parts.engines.facts(config, config.routing.mode, messages, patient=True)

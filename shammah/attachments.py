@@ -82,6 +82,11 @@ def secret_in(text: str, name: str = "The text") -> str:
     return f"{name} holds what looks like {found}" if found else ""
 
 
+def secret_of(question: str, files: Sequence[Attachment] = ()) -> str:
+    """Why a question with these files is secret: a file by its name or text, or what was pasted or piped in."""
+    return next((file.secret for file in files if file.secret), "") or secret_in(question, "the question")
+
+
 def _secret_by_name(path: Path) -> str:
     name = _COPY.sub("", path.name.casefold().strip("# ").rstrip("."))
     if any(fnmatchcase(name, pattern) for pattern in _SECRET_NAMES):

@@ -12,7 +12,7 @@ from shammah.errors import ConfigError
 
 YES = ("1", "on", "true", "yes")
 
-SECRET_NAME = re.compile(r"(_KEY|_TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIALS)$", re.IGNORECASE)
+SECRET_NAME = re.compile(r"^ANTHROPIC_|(_KEY|_TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIALS)$", re.IGNORECASE)
 SECRET_VALUE = re.compile(r"://[^/\s@]*:[^/\s@]*@")
 """An address with a user's name and password in it, as proxies have."""
 

@@ -50,7 +50,15 @@ def test_keys_do_not_show_when_the_environment_is_printed() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "PGPASSWORD", "Client_Secret"],
+    [
+        "ANTHROPIC_API_KEY",
+        "ANTHROPIC_AUTH_TOKEN",
+        "ANTHROPIC_CUSTOM_HEADERS",
+        "HF_TOKEN",
+        "AWS_SECRET_ACCESS_KEY",
+        "PGPASSWORD",
+        "Client_Secret",
+    ],
 )
 def test_the_worker_gets_no_secret(name: str) -> None:
     assert name not in worker_environment({name: "canary"})

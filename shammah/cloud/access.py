@@ -56,6 +56,7 @@ class Cloud:
         """Claude, None in mode local and without a key."""
         self._plan = plan
         self._search = _Search(plan)
+        self._taken: Found | str | None = None
         self._key: Key | None = None
         self._link: Link | None = None
         self._wanted: Settings | None = None
@@ -120,13 +121,14 @@ class Cloud:
             link.close()
 
     def _take(self, result: Found | str) -> None:
-        """Use the key that was found; another one than before begins with a clean sheet."""
+        """Use the key that was found; one that was stored since then begins with a clean sheet, also the same one."""
+        if result is self._taken:
+            return
         key = result.key if isinstance(result, Found) else None
         self._missing = result if isinstance(result, str) else ""
-        if key == self._key:
-            return
-        self._let_go()
-        self._key, self._met = key, None
+        if key != self._key:
+            self._let_go()
+        self._taken, self._key, self._met = result, key, None
 
     def _note(self, error: CloudError | None) -> None:
         """An engine tells how a question went."""

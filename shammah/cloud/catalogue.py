@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from typing import get_args
 
-from anthropic.resources.messages.messages import DEPRECATED_MODELS
+from anthropic.resources.messages import messages
 from anthropic.types import ModelParam
 
 
@@ -22,7 +22,9 @@ def nearest(model: str) -> str:
 
 def ends(model: str) -> str:
     """When a deprecated model comes to its end, as in "November 30th, 2026"; "" where it is not deprecated."""
-    return DEPRECATED_MODELS.get(model, "")
+    # Not part of what the SDK promises: without it nothing is said.
+    dates: dict[str, str] = getattr(messages, "DEPRECATED_MODELS", {})
+    return dates.get(model, "")
 
 
 def advice(model: str) -> str:

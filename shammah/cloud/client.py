@@ -26,10 +26,8 @@ if TYPE_CHECKING:
 
     from shammah.cloud.key import Key
 
-SENT_HEADERS = frozenset(
-    ["host", "accept", "accept-encoding", "connection", "content-length", "content-type", "anthropic-version"]
-)
-"""What else the SDK would add tells of this machine, or comes from variables that nobody thinks of."""
+API_VERSION = "2026-10-21"
+"""The form of the events that `stream` reads."""
 SILENT_LOGGERS = ("anthropic", "httpx2", "httpcore2")
 """At the level debug, which ANTHROPIC_LOG sets, they print the question and the key."""
 KEPT_S = 60.0
@@ -165,12 +163,23 @@ class Client:
         raise TornError("it ends without its end")
 
     async def _only_what_is_needed(self, request: httpx2.Request) -> None:
-        """The last word on a request's headers, whatever the SDK took from the environment."""
-        for name in set(request.headers) - SENT_HEADERS:
-            del request.headers[name]
-        request.headers["anthropic-version"] = _version()
-        request.headers["User-Agent"] = f"shammah/{__version__}"
-        request.headers["Authorization"] = f"Bearer {self._key.reveal()}"
+        """The last word on a request's headers.
+
+        Those of the SDK tell of this machine, and ANTHROPIC_CUSTOM_HEADERS may have added to them or changed them.
+        """
+        content = {"Content-Type": "application/json", "Content-Length": str(len(request.content))}
+        request.headers = httpx2.Headers(
+            {
+                "Host": request.url.netloc.decode("ascii"),
+                "Accept": "application/json",
+                "Accept-Encoding": "gzip, deflate",
+                "Connection": "keep-alive",
+                "User-Agent": f"shammah/{__version__}",
+                "anthropic-version": API_VERSION,
+                "Authorization": f"Bearer {self._key.reveal()}",
+                **(content if request.content else {}),
+            }
+        )
         if watch := _watch.get(None):
             request.extensions = {**request.extensions, "trace": watch.see}
 
@@ -189,12 +198,6 @@ async def _drain(events: AsyncIterator[str]) -> None:
 def _silence() -> None:
     for name in SILENT_LOGGERS:
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
-
-
-def _version() -> str:
-    from anthropic._constants import ANTHROPIC_API_VERSION
-
-    return ANTHROPIC_API_VERSION
 
 
 def _hide(text: str, key: Key) -> str:

@@ -92,7 +92,7 @@ def of(cause: BaseException, where: Where, model: str) -> Fault:
 
 def stopped() -> Fault:
     """The connection was closed from this side."""
-    return Fault(_error("The request to Claude was stopped", "Ask again", "other"))
+    return Fault(_error("Claude was switched off meanwhile", "Ask again", "other"))
 
 
 def check_answer(headers: httpx2.Headers) -> None:

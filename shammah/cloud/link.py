@@ -73,7 +73,7 @@ class Link:
 
         async def run() -> None:
             try:
-                client = self._connected()
+                client = await self._connected()
             except Exception as cause:
                 told.put(Broke(Fault(_unusable(cause))))
             else:
@@ -90,7 +90,7 @@ class Link:
 
         async def run() -> list[str]:
             try:
-                client = self._connected()
+                client = await self._connected()
             except Exception as cause:
                 raise _unusable(cause) from None
             return await client.models()
@@ -116,7 +116,7 @@ class Link:
 
         async def run() -> None:
             with contextlib.suppress(Exception):  # The first question meets it again, and tells it.
-                self._connected()
+                await self._connected()
 
         self._begin(run)
 
@@ -125,7 +125,8 @@ class Link:
         self._closed = True
         if self._loop and self._thread:
             self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join(WINDING_UP_S)
+            if self._client:  # Else the SDK is still being imported, and nothing is open.
+                self._thread.join(WINDING_UP_S)
 
     def _begin(self, run: Callable[[], Coroutine[Any, Any, Result]]) -> Future[Result]:
         if self._closed:
@@ -154,12 +155,14 @@ class Link:
             await self._client.close()
         await asyncio.get_running_loop().shutdown_asyncgens()
 
-    def _connected(self) -> Client:
+    async def _connected(self) -> Client:
         """The client, made on first use; blocks this thread, and no other, while the SDK is imported."""
         if self._client is None:
             from shammah.cloud.client import Client
 
             self._client = Client(self._key, self._base_url, self._patience)
+            # Whoever went away during the import is heard here, before anything is sent.
+            await asyncio.sleep(0)
         return self._client
 
 

@@ -177,6 +177,8 @@ def _use_log(database: sqlite3.Connection) -> None:
 
 def _is_ours(database: sqlite3.Connection, path: Path) -> bool:
     """Whether the file has our table; False for an empty one, CloudError for one of another program."""
+    # First, since another chat may be making the table just now: it is there together with its mark.
+    used = database.execute("SELECT 1 FROM sqlite_schema").fetchone() is not None
     application, found = (
         database.execute(f"PRAGMA {name}").fetchone()[name] for name in ("application_id", "user_version")
     )
@@ -184,7 +186,7 @@ def _is_ours(database: sqlite3.Connection, path: Path) -> bool:
         return True
     if application == _APPLICATION and found > _FORMAT:
         raise CloudError(f"{path} was written by a newer shammah (format {found})", hint="Update shammah")
-    if database.execute("SELECT 1 FROM sqlite_schema").fetchone():
+    if used:
         raise CloudError(f"{path} is the database of another program", hint=_MOVE_AWAY)
     return False
 

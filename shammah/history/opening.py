@@ -118,9 +118,11 @@ def _refuse_unknown(path: Path) -> None:
 
 def _check_format(database: sqlite3.Connection, path: Path) -> int:
     known = len(_FORMATS)
+    # First, since another chat may be making the tables just now: they are there together with their mark.
+    used = database.execute("SELECT 1 FROM sqlite_schema").fetchone() is not None
     found = int(database.execute("PRAGMA user_version").fetchone()[0])
     application = database.execute("PRAGMA application_id").fetchone()[0]
-    if application != _APPLICATION and database.execute("SELECT 1 FROM sqlite_schema").fetchone():
+    if used and application != _APPLICATION:
         raise HistoryError(
             f"{path} is the database of another program", hint="Move it away, and the history starts anew"
         )

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from shammah.attachments import Attachment, named_files, read_file, with_files
+from shammah.attachments import Attachment, named_files, read_file, secret_of, with_files
 from shammah.cloud.spending import Spending
 from shammah.config import Config, Local, Setting, settings
 from shammah.engines import Engines
@@ -110,9 +110,8 @@ class Chat:
         return files
 
     def question(self, text: str, files: Sequence[Attachment] = ()) -> Question:
-        """A question, private where the conversation is, or where a file in it looks like a secret."""
-        secret = next((file.secret for file in files if file.secret), "")
-        return Question(text, self._private or secret)
+        """A question, private where the conversation is, or where something in it looks like a secret."""
+        return Question(text, self._private or secret_of(text, files))
 
     def _ask(self, question: Question) -> None:
         """Ask a question and show the answer."""
@@ -219,7 +218,7 @@ class Chat:
         """Ask the set-up questions, and take the answers up at once; at the `first` run none means no fetching."""
         try:
             saved = self._ask_setup(self.settings.change)
-        except ConfigError as error:
+        except ShammahError as error:
             saved = False
             self.out.error(error)
         if not saved:
