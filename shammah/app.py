@@ -184,6 +184,7 @@ def _plan(home: Home, environment: Environment, reserve_gb: float) -> Plan:
         choose=lambda wanted, context, may_fetch: automatic.take(
             wanted, home.models, context, reserve_gb, may_fetch=may_fetch
         ),
+        check_before_fetch=lambda source, context: automatic.check_before_fetch(source, context, reserve_gb),
         check_memory=lambda name, folder, context: automatic.check_memory(name, folder, context, reserve_gb),
     )
 

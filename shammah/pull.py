@@ -10,6 +10,7 @@ from typing import TextIO
 from shammah.config import Local
 from shammah.environment import Environment, loader_environment
 from shammah.errors import HubError, UsageError
+from shammah.models import automatic
 from shammah.models.process import LoaderProcess
 from shammah.models.protocol import Downloading, Failed, Fetch, Listed, Prepared, Preparing, Reply
 from shammah.models.wanted import Source, licence_remark, named
@@ -18,16 +19,17 @@ from shammah.screen.reports import duration
 from shammah.screen.safe_text import safe_text
 
 
-def pull(name: str, local: Local, environment: Environment, out: TextIO = sys.stderr) -> None:
+def pull(name: str, local: Local, reserve_gb: float, environment: Environment, out: TextIO = sys.stderr) -> None:
     """Fetch and prepare the model that the name stands for.
 
     Raises:
-        ModelError, UsageError: the name stands for nothing that can be fetched.
+        ModelError, UsageError: the name stands for nothing that can be fetched, or for what cannot run here.
         HubError: it cannot be had; what was fetched is kept.
     """
     source = named(name, local.file if name == local.repo else "", local.variant)
     if not isinstance(source, Source):
         raise UsageError(f"{name} is a folder that can be loaded as it is", hint=f"shammah models use {name}")
+    automatic.check_before_fetch(source, local.context, reserve_gb)
     if remark := licence_remark(name, local.variant):
         out.write(remark + "\n")
     home = Home(environment.home)

@@ -95,6 +95,7 @@ def _history(groups: Groups) -> None:
 
 
 def _setup(_given: argparse.Namespace, environment: Environment) -> None:
+    from shammah.config import load
     from shammah.pull import pull
     from shammah.screen.setup import agreed_to_fetch, set_up_alone
 
@@ -106,7 +107,7 @@ def _setup(_given: argparse.Namespace, environment: Environment) -> None:
         raise KeyboardInterrupt
     if found := agreed_to_fetch(answers, environment):
         repo, local = found
-        pull(repo, local, environment)
+        pull(repo, local, load(Home(environment.home).config).routing.reserve_ram_gb, environment)
 
 
 def _doctor(_given: argparse.Namespace, environment: Environment) -> None:
@@ -156,7 +157,7 @@ def _models_pull(given: argparse.Namespace, environment: Environment) -> None:
     from shammah.pull import pull
 
     config = load(Home(environment.home).config)
-    pull(given.name, config.local, environment)
+    pull(given.name, config.local, config.routing.reserve_ram_gb, environment)
 
 
 def _models_remove(given: argparse.Namespace, environment: Environment) -> None:

@@ -79,6 +79,43 @@ def test_going_local_in_the_middle_of_an_answer_ends_it(make: Made) -> None:
     assert finish_of(events).reason == "failed"
 
 
+SLOW_SDK = """
+import importlib.abc, pathlib, socket, sys, time
+from shammah.cloud.access import Cloud, CloudPlan
+from shammah.cloud.spending import Spending
+from shammah.config import Cloud as Settings
+from shammah.message import Message, Options
+
+class Slow(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        time.sleep(1.0 if name == "anthropic" else 0)
+
+lookups, look_up = [], socket.getaddrinfo
+socket.getaddrinfo = lambda *given, **named: lookups.append(given) or look_up(*given, **named)
+sys.meta_path.insert(0, Slow())
+folder = pathlib.Path(sys.argv[1])
+cloud = Cloud(CloudPlan(folder, "a-key", sys.argv[2], Spending(folder / "s.db")))
+cloud.want(Settings(), "auto")
+answer = cloud.engine.reply([Message("user", "Hello")], Options())
+next(answer), next(answer)
+{leave}
+while "anthropic.types" not in sys.modules or cloud._link and not cloud._link._client:
+    time.sleep(0.1)
+time.sleep(1.0)
+print(lookups)
+"""
+
+
+@pytest.mark.parametrize("leave", ["answer.close()", "cloud.want(Settings(), 'local')"])
+def test_who_leaves_while_the_sdk_is_loaded_sends_nothing(make: Made, tmp_path: Path, leave: str) -> None:
+    room = make()
+    program = SLOW_SDK.replace("{leave}", leave)
+    command = [sys.executable, "-c", program, str(tmp_path), room.claude.url.replace("127.0.0.1", "localhost")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("[]\n", "")
+    assert room.claude.connections == 0
+
+
 def test_without_a_key_there_is_no_engine(tmp_path: Path) -> None:
     cloud = Cloud(CloudPlan(tmp_path, "", "http://127.0.0.1:9", Spending(tmp_path / "s.db")))
     cloud.want(Settings(), "auto")
@@ -103,6 +140,9 @@ def test_a_wrong_key_stays_wrong_until_it_is_another(tmp_path: Path) -> None:
         cloud.want(Settings(), "auto")
         time.sleep(0.3)
         assert (cloud.state, "does not accept the key" in cloud.trouble) == ("wrong key", True)
+        save(tmp_path, Key("sk-ant-wrong-0000000000"))
+        cloud.want(Settings(), "auto")
+        assert cloud.state == "ready"
         save(tmp_path, Key(KEY))
         cloud.want(Settings(), "auto")
         assert (cloud.state, cloud.trouble) == ("ready", "")

@@ -117,7 +117,10 @@ def test_bytes_are_told_before_the_answer_begins(make: Made) -> None:
 def test_nothing_goes_out_that_tells_of_this_machine_or_comes_from_a_forgotten_variable(
     make: Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("ANTHROPIC_CUSTOM_HEADERS", "x-mine: 1\nauthorization: Bearer other\nanthropic-version: old")
+    monkeypatch.setenv(
+        "ANTHROPIC_CUSTOM_HEADERS",
+        "x-mine: 1\nauthorization: Bearer other\nanthropic-version: old\nhost: other.example\ncontent-length: 3",
+    )
     monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-ant-another")
     monkeypatch.setenv("ANTHROPIC_AUTH_TOKEN", "token")
     monkeypatch.setenv("ANTHROPIC_BASE_URL", "http://127.0.0.1:9")
@@ -126,6 +129,7 @@ def test_nothing_goes_out_that_tells_of_this_machine_or_comes_from_a_forgotten_v
     headers = room.claude.questions[0].headers
     assert headers["authorization"] == f"Bearer {KEY}"
     assert headers["anthropic-version"] != "old"
+    assert headers["host"] == room.claude.url.removeprefix("http://")
     assert sorted(headers) == [
         "accept",
         "accept-encoding",

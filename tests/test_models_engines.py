@@ -230,6 +230,22 @@ def test_a_failure_can_be_tried_again(make: Callable[..., LocalModels], folder: 
     until(lambda: ready(models))
 
 
+def test_what_cannot_run_here_is_refused_before_it_is_fetched(make: Callable[..., LocalModels]) -> None:
+    def refuse(source: Source, _context: int) -> None:
+        raise ModelError(f"{source.name} needs about 11 GB of memory", hint="shammah models use 3b takes a smaller one")
+
+    models = make(check_before_fetch=refuse)
+    models.want(Local(size="14b"))
+    models.start()
+    until(lambda: isinstance(models.state, Failed))
+
+    assert models.state == Failed(
+        "Qwen2.5-14B-Instruct",
+        "Qwen2.5-14B-Instruct needs about 11 GB of memory",
+        "shammah models use 3b takes a smaller one",
+    )
+
+
 def test_what_may_not_be_fetched_is_told_with_the_way_out(make: Callable[..., LocalModels]) -> None:
     models = make()
     models.want(Local(repo="owner/name"), forbidden="Local mode fetches nothing")

@@ -76,6 +76,17 @@ def check_memory(name: str, folder: Path, context: int, reserve_gb: float) -> No
         choose.check_memory(needs, memory().available, context, reserve_gb)
 
 
+def check_before_fetch(source: Source, context: int, reserve_gb: float) -> None:
+    """Refuse to fetch what could not run here even if nothing else did; one that only waits for memory is fetched.
+
+    Raises:
+        ModelError: with the numbers, and the next smaller size.
+    """
+    found = next((model for model in catalog.FAMILY if model.repo == source.repo), None)
+    if found is not None:
+        choose.check_memory(found.needs, memory().total, min(context, found.context), reserve_gb, found.variant)
+
+
 def entries(models: Path, config: Config) -> list[Entry]:
     """Every size of both variants, with what it needs here."""
     here = {found.repo for found in store.stored(models) if found.prepared}

@@ -78,7 +78,8 @@ class Plan:
 
     `forbidden` says what to do where nothing may be fetched, "" where it may; `choose` tells the source to take for
     `Automatic`, given the context and whether it may be fetched, and
-    `check_memory` raises ModelError where a folder's model would not fit into the memory that is free now.
+    `check_memory` raises ModelError where a folder's model would not fit into the memory that is free now, and
+    `check_before_fetch` where a source's would not fit into all the memory there is.
     """
 
     models: Path
@@ -88,6 +89,7 @@ class Plan:
     loader_environment: Mapping[str, str]
     choose: Callable[[Automatic, int, bool], Source]
     check_memory: Callable[[str, Path, int], None]
+    check_before_fetch: Callable[[Source, int], None] = lambda _source, _context: None
     forbidden: str = ""
     context: int = 4096
     threads: int = 0
@@ -198,6 +200,8 @@ class Bootstrap:
         known = {found.repo for found in store.stored(self._plan.models)}
         if self._plan.forbidden and store.is_repository(source.repo) and source.repo not in known:
             raise HubError(f"{source.name} is not on this machine", hint=self._plan.forbidden)
+        if source.repo not in known:
+            self._plan.check_before_fetch(source, self._plan.context)
         request = protocol.Fetch(
             source.repo, str(self._plan.models), source.file, endpoint=self._plan.endpoint,
             offline=bool(self._plan.forbidden), keep_download=self._plan.keep_download, threads=self._plan.threads,
