@@ -5,11 +5,10 @@ ShammahError
 ├── ConfigError       a setting, or the file it stands in
 ├── HistoryError      the database of conversations
 ├── HubError          the hub, or what it sent, cannot be used
-├── EngineError       an engine could not answer
-│   ├── ModelError    the model's files cannot be used
-│   ├── WorkerError   the model worker died, hung or ran out of memory
-│   └── CloudError    Claude could not be asked, or did not answer
-└── NotYetError       announced, and not part of this version
+└── EngineError       an engine could not answer
+    ├── ModelError    the model's files cannot be used
+    ├── WorkerError   the model worker died, hung or ran out of memory
+    └── CloudError    Claude could not be asked, or did not answer
 """
 
 from __future__ import annotations
@@ -71,7 +70,3 @@ class CloudError(EngineError):
     def __init__(self, message: str, *, hint: str, trouble: CloudTrouble = "other") -> None:
         super().__init__(message, hint=hint)
         self.trouble = trouble
-
-
-class NotYetError(ShammahError):
-    """A command of the contract that this version does not carry out yet."""

@@ -128,7 +128,7 @@ def test_ctrl_r_finds_past_input(chat: Terminal) -> None:
 
 
 def test_tab_completes_a_command(chat: Terminal) -> None:
-    chat.press("/cont\t")
+    chat.press("/conte\t")
     chat.wait_for("› /context")
 
 
@@ -435,7 +435,7 @@ def test_a_closed_terminal_leaves_no_process(talker: Terminal) -> None:
 
 
 def test_every_command_leaves_the_chat_running(chat: Terminal) -> None:
-    left_out = {"/exit", "/editor", "!"}
+    left_out = {"/exit", "/editor", "/setup", "!"}
     for name in (command.names[0] for command in COMMANDS if command.names[0] not in left_out):
         shown = chat.ask(name)
         assert "Something unforeseen" not in shown

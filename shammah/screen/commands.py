@@ -122,7 +122,7 @@ COMMANDS: tuple[Command, ...] = (
     Command(("/resume",), "ID", "go on with a past conversation", actions.resume, "conversation"),
     Command(("/search",), "WORDS", "search all conversations", actions.search),
     Command(("/editor",), "[TEXT]", "write the next question in your editor", actions.editor),
-    Command(("/setup",), "", "ask the set-up questions again (not in this version yet)", actions.setup),
+    Command(("/setup",), "", "ask the set-up questions again", actions.setup),
     Command(("/doctor",), "", "what works here, what does not, and the next step", actions.doctor),
     Command(("!",), "COMMAND", "run a command of the shell: !ls", actions.shell, "path"),
 )

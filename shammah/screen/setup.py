@@ -26,6 +26,7 @@ from shammah.screen.output import Output
 from shammah.screen.paste import create_keyboard
 from shammah.screen.person import Listener, Signals
 from shammah.screen.printer import use_color
+from shammah.screen.safe_text import safe_text
 from shammah.screen.terminal import ENDING, Terminal, knows_lines_only
 from shammah.screen.typeahead import Keyboard
 from shammah.settings import Save
@@ -45,6 +46,10 @@ class Field(Protocol):
 
     def read(self, prompt: str, *, hidden: bool = False) -> str:
         """What is typed after the prompt, with `hidden` without a trace of it; raises `StoppedError`."""
+        ...
+
+    def repaint(self) -> None:
+        """Show the line again, after the process was stopped and goes on."""
         ...
 
 
@@ -104,7 +109,7 @@ class _AtTerminal:
             self.say(f"{default.repo} is what answers now.")
 
     def ask(self, prompt: str) -> str:
-        answer = self._field.read(prompt)
+        answer = self._field.read(safe_text(prompt))
         self._out.end_line()
         return answer
 
@@ -153,8 +158,9 @@ def set_up_alone(environment: Environment) -> Answers | None:
     color = not lines_only and use_color(sys.stdout, environment.no_color, environment.term)
     terminal, keys = Terminal(lines_only), create_keyboard()
     keyboard = LineKeyboard(terminal) if lines_only else Keyboard(keys, terminal)
-    asked = SetUp(environment, Output(sys.stdout, color, lines_only), keyboard, field(keys, terminal, lines_only))
-    with _signals_put_back(), terminal.guarded(lambda: None, lambda: None):
+    line = field(keys, terminal, lines_only)
+    asked = SetUp(environment, Output(sys.stdout, color, lines_only), keyboard, line)
+    with _signals_put_back(), terminal.guarded(lambda: None, line.repaint):
         return asked.run(lambda changed: set_values(path, changed))
 
 
@@ -188,23 +194,30 @@ class LineField:
 
     def __init__(self, signals: Signals) -> None:
         self._interrupted = signals.take_interrupt
+        self._prompt = ""
 
     def read(self, prompt: str, *, hidden: bool = False) -> str:
         """What is typed after the prompt."""
         if hidden and os.name == "nt":
             return _hidden_on_windows(prompt)
-        sys.stdout.write(prompt)
-        sys.stdout.flush()
+        self._prompt = prompt
+        self.repaint()
         try:
             with _no_echo() if hidden else contextlib.nullcontext():
                 line = typed_line(self._interrupted)
         except EOFError:
             line = None
+        self._prompt = ""
         if hidden or line is None:
             sys.stdout.write("\n")
         if line is None:
             raise StoppedError
         return line
+
+    def repaint(self) -> None:
+        """Write the prompt again."""
+        sys.stdout.write(self._prompt)
+        sys.stdout.flush()
 
 
 def _hidden_on_windows(prompt: str) -> str:

@@ -45,7 +45,7 @@ class Interview:
     environment: Environment
     now: Config
     first: bool
-    machine: Callable[[Path], Machine] = automatic.machine
+    machine: Callable[[Path], Machine] = automatic.machine_anew
 
     def ask(self) -> Answers:
         """Ask everything.

@@ -14,7 +14,7 @@ _AGAINST: dict[Cause, str] = {
     "memory": "lacks memory",
     "speed": "too slow here",
     "disk": "lacks disk",
-    "unknown": "not seen on the hub",
+    "unknown": "not seen yet",
 }
 
 Row = tuple[str, str, str, str, str, str]
