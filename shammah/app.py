@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from shammah.attachments import read_file, secret_of, with_files
+from shammah.attachments import read_file, secret_in, secret_of, with_files
 from shammah.cloud.access import Cloud, CloudPlan
 from shammah.cloud.spending import Spending
 from shammah.config import Local
@@ -108,7 +108,7 @@ def chat(given: Arguments, environment: Environment) -> int:
 def answer_once(given: Arguments, environment: Environment, question: str) -> int:
     """Answer one question on standard output; returns the exit status."""
     from shammah.oneshot import OneShot
-    from shammah.screen.actions import MARKED
+    from shammah.screen.actions import MARKED, kept_private
     from shammah.screen.printer import use_color
     from shammah.screen.reports import options
 
@@ -116,8 +116,8 @@ def answer_once(given: Arguments, environment: Environment, question: str) -> in
     with _parts(given, environment, lambda: None) as parts:
         config = parts.settings.current()
         parts.models.want(config.local, forbidden="Run shammah models pull NAME to fetch it")
-        if earlier := _earlier(parts, given):
-            parts.session.resume(earlier)
+        earlier = _earlier(parts, given)
+        wholly = kept_private(parts.session.resume(earlier)) if earlier else ""
         parts.engines.cloud.want(config.cloud, config.routing.mode)
         if config.routing.mode != "cloud":
             parts.models.start_best()
@@ -125,7 +125,8 @@ def answer_once(given: Arguments, environment: Environment, question: str) -> in
             raise ModelError(trouble.cause, hint=trouble.hint)
         color = use_color(sys.stdout, environment.no_color, environment.term)
         show = OneShot(config, as_json=given.json, quiet=given.quiet, verbose=given.verbose, color=color)
-        private = MARKED if given.private else secret_of(question, files)
+        private = wholly or (MARKED if given.private else secret_of(question, files))
+        private = private or secret_in(parts.session.conversation.system, "the system prompt")
 
         def facts(messages: Sequence[Message]) -> Facts:
             return parts.engines.facts(config, config.routing.mode, messages, patient=True)
@@ -152,7 +153,8 @@ def _parts(given: Arguments, environment: Environment, on_change: Callable[[], N
     home = Home(environment.home)
     settings = Settings(home.config, overrides(given))
     config = settings.current()
-    models = LocalModels(_plan(home, environment, config.routing.reserve_ram_gb), on_change)
+    reserve_gb = config.routing.reserve_ram_gb
+    models = LocalModels(_plan(home, environment, reserve_gb), on_change, reserve_gb)
     # Without the larger model yet: a folder that is gone must not keep the chat from starting.
     models.want(Local(config.local.enabled, "starter", threads=config.local.threads, context=config.local.context))
     spending = Spending(home.spending)

@@ -150,7 +150,8 @@ def _obstacle(facts: Facts) -> str:
     """What speaks against the model of this machine although it is there; "" where nothing does."""
     name = facts.local_name
     if not _fits(facts):
-        return f"the conversation has {facts.prompt_tokens:,} tokens and {name} keeps {facts.local_context:,} with its answer"
+        room = f"{facts.local_context:,} with its answer"
+        return f"the conversation has {facts.prompt_tokens:,} tokens and {name} keeps {room}"
     if facts.short_of_memory:
         return facts.short_of_memory
     if facts.wait_s is not None and facts.wait_s > LONGEST_WAIT_S:

@@ -84,8 +84,8 @@ def outcome(facts: Facts) -> Route | str:
         ),
         (
             ready(prompt_tokens=3073, local_context=4096),
-            "local, because qwen is ready, although the conversation has 3,073 tokens and qwen keeps 4,096 with its answer, "
-            "so the oldest turns are left out",
+            "local, because qwen is ready, although the conversation has 3,073 tokens "
+            "and qwen keeps 4,096 with its answer, so the oldest turns are left out",
         ),
         (
             ready(wait_s=300.4),
