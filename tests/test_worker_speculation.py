@@ -207,18 +207,21 @@ def _nodes(prefix: str, *wanted: tuple[str, list[str], str, dict[str, Any]]) -> 
     return [helper.make_node(kind, inputs, [prefix + output], **more) for kind, inputs, output, more in wanted]
 
 
-def with_uneven_rows(starter: Path, folder: Path) -> Path:
-    """The starter with a graph whose logits are a little larger where one row comes in."""
-    shutil.copytree(starter, folder, dirs_exist_ok=True)
-    model = onnx.load(str(starter / "model.onnx"))
+def with_uneven_rows(model_folder: Path, folder: Path, beyond: int = 0) -> Path:
+    """A graph whose logits are a little larger where one row comes in, behind more than `beyond` tokens."""
+    shutil.copytree(model_folder, folder, dirs_exist_ok=True)
+    model = onnx.load(str(model_folder / "model.onnx"))
     head = next(node for node in model.graph.node if "logits" in node.output)
     head.output[0] = "uneven.logits"
-    model.graph.initializer.append(_integers("uneven.one", [1]))
+    model.graph.initializer.extend([_integers("uneven.one", [1]), _integers("uneven.beyond", [beyond])])
     added = _nodes(
         "",
         ("Shape", ["input_ids"], "uneven.rows", {"start": 1, "end": 2}),
+        ("Shape", ["attention_mask"], "uneven.used", {"start": 1, "end": 2}),
         ("Equal", ["uneven.rows", "uneven.one"], "uneven.alone", {}),
-        ("Cast", ["uneven.alone"], "uneven.more", {"to": TensorProto.FLOAT}),
+        ("Greater", ["uneven.used", "uneven.beyond"], "uneven.far", {}),
+        ("And", ["uneven.alone", "uneven.far"], "uneven.both", {}),
+        ("Cast", ["uneven.both"], "uneven.more", {"to": TensorProto.FLOAT}),
         ("Add", ["uneven.logits", "uneven.more"], "logits", {}),
     )
     model.graph.node.extend(added)
@@ -397,6 +400,14 @@ def test_where_rows_have_other_bits_only_what_nobody_can_repeat_is_drafted(start
     assert set(uneven.rows) == {1}
     answer(uneven, prompt, 60, Sampling(), repeatable=False)
     assert max(uneven.rows) > 1
+
+
+def test_where_rows_begin_to_have_other_bits_no_more_is_drafted(even: Path, tmp_path: Path) -> None:
+    later = Counting(with_uneven_rows(even, tmp_path, beyond=60))
+    found = answer(later, [200, 201, 202, 203], 300, Sampling())
+    assert max(later.rows) > 1
+    assert set(later.rows[-100:]) == {1}
+    assert len(found.tokens) == 300
 
 
 def test_a_graph_that_gives_the_last_logits_only_is_never_given_a_draft(starter: Path, tmp_path: Path) -> None:

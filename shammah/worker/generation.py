@@ -7,7 +7,7 @@ With drafts (speculation.py) several tokens are verified in one run, each picked
 What holds then depends on the graph, and is found out on the model itself:
 - A row gives the same bits alone and among others: every answer, greedy or drawn, is the plain loop's token for token.
   GroupQueryAttention alone breaks this on a processor (one query row takes another kernel); a graph whose attention
-  sees two rows where one comes in keeps it.
+  sees two rows where one comes in keeps it, as prepared ones do.
 - Else rounding would decide near ties, by how the rows happened to be grouped: greedy and seeded answers take the plain
   loop, and only answers that nobody can ask for again (drawn without a seed) are drafted, from the same distributions
   up to that rounding.
@@ -79,6 +79,8 @@ class Decoder:
         self._settled = 0
         self._clock = clock
         self._rows: Rows | None = None
+        self._compared = 0
+        """Tokens in the cache when rows were compared last."""
         self.pace = Pace()
 
     def read(self, prompt: Sequence[int], progress: Callable[[int], bool]) -> int:
@@ -134,7 +136,7 @@ class Decoder:
                 drafted = self._draft(speculation, repeatable)
                 logits = self._run(generator, token, drafted)
                 certain += 1
-                if speculation is not None and self._rows is None and certain < self.context:
+                if speculation is not None and not drafted and self._to_compare(certain):
                     self._rows = self._compare_rows(generator, logits[0])
         finally:
             self._rewind(generator, certain)
@@ -157,12 +159,22 @@ class Decoder:
             self._settled = len(self._held)
         return logits
 
+    def _to_compare(self, certain: int) -> bool:
+        """Whether rows are to be compared now: at first, and, where they were the same, whenever the text has doubled.
+
+        A graph that joins its cache by itself was seen to have the same bits for 10 tokens and others for 300.
+        """
+        if certain >= self.context:
+            return False
+        return self._rows is None or (self._rows.same_bits and certain >= 2 * self._compared)
+
     def _compare_rows(self, generator: og.Generator, alone: NDArray[np.float32]) -> Rows:
         """Run the newest token once more beside the one before it, and compare with its logits from a run alone.
 
-        The cache is left as it was. Other bits in the attention of any layer reach some logit at any length that was
-        tried, from 3 tokens to 900; where they were the same once, they were at every length.
+        The cache is left as it was. Other bits in the GroupQueryAttention of any layer reach some logit at any length
+        that was tried, from 3 tokens to 900.
         """
+        self._compared = len(self._held)
         *_, before, token = self._held
         self._rewind(generator, len(self._held) - 2)
         self._append(generator, [before, token])

@@ -52,13 +52,6 @@ class WeightFile:
             self._file.write(np.ascontiguousarray(part, dtype=dtype).data)
         return self._reference(name, helper.np_dtype_to_tensor_dtype(dtype), dims, start, self._file.tell() - start)
 
-    def again(self, name: str, weight: TensorProto, dims: Sequence[int]) -> TensorProto:
-        """The same bytes as another weight, under another name and in another shape."""
-        if weight.data_location != TensorProto.EXTERNAL:
-            return numpy_helper.from_array(numpy_helper.to_array(weight).reshape(dims), name)
-        entries = {entry.key: entry.value for entry in weight.external_data}
-        return self._reference(name, weight.data_type, dims, int(entries["offset"]), int(entries["length"]))
-
     def _reference(self, name: str, kind: int, dims: Sequence[int], offset: int, length: int) -> TensorProto:
         tensor = TensorProto(name=name, data_type=kind, dims=dims, data_location=TensorProto.EXTERNAL)
         for key, value in (("location", self.path.name), ("offset", str(offset)), ("length", str(length))):
