@@ -68,7 +68,7 @@ def test_a_containers_limit_counts_not_the_machines_memory() -> None:
 
 def test_the_choice_is_told_with_its_numbers_and_what_keeps_the_next_larger_away() -> None:
     choice = choose(LAPTOP, 4096, 1.0)
-    assert "Qwen2.5-1.5B-Instruct is the largest for this machine: about 1.9 GB of memory and" in choice.why
+    assert "Qwen2.5-1.5B-Instruct is the largest for this machine: about 2.0 GB of memory and" in choice.why
     assert "Qwen2.5-3B-Instruct is for research only" in choice.why
 
 

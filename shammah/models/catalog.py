@@ -1,7 +1,7 @@
 """The Qwen2.5 family as data: repositories, sizes, licences, and the memory that a model of a given shape will need.
 
 Shapes serve to predict, before anything is fetched; what runs is read from the files. Shapes are from each model's
-config.json, sizes of files from stored listings of the hub, both as of `AS_OF`; constants of memory are dated below.
+config.json, sizes of files from stored listings of the hub, both as of 2026-11-21; constants of memory are dated below.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from typing import Any, Literal
 
 from shammah.errors import ModelError
 
-AS_OF = "2026-11-21"
 SIZES = ("0.5b", "1.5b", "3b", "7b", "14b")
 Variant = Literal["instruct", "coder"]
 VARIANTS: tuple[Variant, ...] = ("instruct", "coder")
@@ -22,15 +21,17 @@ RESEARCH = "Qwen Research: for research only"
 
 RUNTIME_BYTES = 172_000_000
 """A worker beside its model: Python and the runtimes 85 MB, Qwen's tokenizer 87 MB. Measured on Linux x86-64 with
-onnxruntime 1.31, 2026-11-21: with 4,096 tokens of cache the worker peaks at 819 MB for
-a prepared 0.5B and at 1,922 MB for 1.5B."""
+onnxruntime 1.31, 2026-11-21."""
 SLICE_TOKENS = 64
 """Prompt tokens that the worker reads at once; logits of each are allocated, 4 bytes an entry of the vocabulary."""
-PACKED_SHARE = 1.35
-"""Bytes of a prepared model in memory for each in its files: 4-bit blocks take 7 bits a weight instead of 5, 8-bit ones
-11 instead of 9, because the runtime packs them anew with a sum for each block and keeps the scales (2026-11-21)."""
+PACKED_SHARE = 7 / 5
+"""Bytes of 4-bit blocks in memory for each in their file: the runtime packs them anew with a sum for each block and
+keeps the scales, 7 bits a weight instead of 5 (2026-11-21)."""
+TABLE_SHARE = 0.6
+"""The share of the embedding's pages in its file that an answer brings into memory: a 0.5B peaked at 851 MB with 4,096
+tokens of cache (2026-11-21)."""
 TABLE_BITS = 8
-"""Of a prepared embedding, and of the head where both are one matrix."""
+"""Of a prepared embedding, whose rows also make the likeliest tokens exact; the head beside it has 4."""
 BLOCK = 32
 _GRAPH_BYTES = 1_000_000
 
@@ -133,11 +134,6 @@ class Model:
         return self.licence == RESEARCH
 
     @property
-    def parameters(self) -> int:
-        """Weights as its makers count them, without biases and norms."""
-        return self.shape.body + self.shape.head * (1 if self.shape.shared else 2)
-
-    @property
     def download_bytes(self) -> int:
         """Bytes to fetch: as listed, else 4-bit blocks with float16 scales and a float16 embedding."""
         if self.listed_bytes is not None:
@@ -146,16 +142,21 @@ class Model:
         return blocks * (4 * BLOCK + 16) // (8 * BLOCK) + 2 * self.shape.head
 
     @property
+    def download_text(self) -> str:
+        """The same for a person: "about" where no listing tells."""
+        return f"{'' if self.listed_bytes is not None else 'about '}{size_text(self.download_bytes)}"
+
+    @property
     def prepared_bytes(self) -> int:
         """Bytes on disk once prepared: blocks with float32 scales, and the tables of the rotary embedding."""
-        head = 0 if self.one_matrix else _blocks(self.shape.head, 4)
-        return _blocks(self.shape.body, 4) + head + _blocks(self.shape.head, TABLE_BITS) + self._rotary + _GRAPH_BYTES
+        weights = _blocks(self.shape.body, 4) + _blocks(self.shape.head, 4)
+        return weights + _blocks(self.shape.head, TABLE_BITS) + self._rotary + _GRAPH_BYTES
 
     @property
     def loaded_bytes(self) -> int:
-        """Bytes of weights in memory; an embedding that is no head stays in the file, but for the rows in use."""
-        head = _packed(self.shape.head, TABLE_BITS) if self.one_matrix else _packed(self.shape.head, 4)
-        return _packed(self.shape.body, 4) + head + self._rotary + (0 if self.one_matrix else self.shape.head // 8)
+        """Bytes of weights in memory; the embedding stays in its file, whose pages come in as they are used."""
+        table = round(_blocks(self.shape.head, TABLE_BITS) * TABLE_SHARE)
+        return _packed(self.shape.body, 4) + _packed(self.shape.head, 4) + table + self._rotary
 
     @property
     def _rotary(self) -> int:
@@ -164,7 +165,7 @@ class Model:
     @property
     def token_bytes(self) -> int:
         """Bytes of weights that are read for every token of an answer."""
-        return _blocks(self.shape.body, 4) + _blocks(self.shape.head, TABLE_BITS if self.one_matrix else 4)
+        return _blocks(self.shape.body, 4) + _blocks(self.shape.head, 4)
 
     @property
     def preparing_bytes(self) -> int:
@@ -174,7 +175,7 @@ class Model:
     @property
     def needs(self) -> Needs:
         """What decides its memory."""
-        largest = self.shape.head * (TABLE_BITS if self.one_matrix else 4) // 8
+        largest = self.shape.head * TABLE_BITS // 8
         return Needs(self.name, self.loaded_bytes, largest, self.shape.cache_token, self.shape.slice_token)
 
 
@@ -239,20 +240,6 @@ def of_variant(variant: str) -> list[Model]:
     return [model for model in FAMILY if model.variant == smallest.variant]
 
 
-def describe(model: Model) -> str:
-    """What a list shows of a model before it is fetched: sizes, licence, and whether it is known to exist."""
-    about = "" if model.listed_bytes is not None else "about "
-    parts = [
-        f"{model.parameters / 1e9:.2g} billion parameters",
-        f"{about}{size_text(model.download_bytes)} to fetch",
-        f"about {size_text(model.prepared_bytes)} prepared",
-        model.licence,
-    ]
-    if not model.exists:
-        parts.append(f"not known to exist: {model.repo} was in no listing seen until {AS_OF}")
-    return " · ".join(parts)
-
-
 def needs_of_folder(name: str, weights: int, genai_config: Mapping[str, Any]) -> Needs | None:
     """What decides the memory of any folder that the worker can load; None where its configuration does not tell.
 
@@ -272,7 +259,9 @@ def needs_of_folder(name: str, weights: int, genai_config: Mapping[str, Any]) ->
     # An inner width is not told; Qwen2.5's is at most six times the hidden one.
     slice_token = 4 * (vocab + 3 * 6 * hidden + 8 * hidden)
     if prepared:
-        return Needs(name, round(weights * PACKED_SHARE), vocab * hidden, cache, slice_token)
+        table = min(_blocks(vocab * hidden, TABLE_BITS), weights)
+        loaded = (weights - table) * PACKED_SHARE + table * TABLE_SHARE
+        return Needs(name, round(loaded), vocab * hidden, cache, slice_token)
     # As downloaded: the runtime unfolds the embedding to float32 and keeps a transposed copy of it as the head, and the
     # cache is there twice while a token is appended.
     return Needs(name, weights + 2 * 4 * vocab * hidden, 0, 2 * cache, slice_token)
