@@ -115,7 +115,7 @@ class Conversations:
         Finding the right answer is harder than writing it out, and needs many more questions.
         """
         if self._rng.random() < beginnings:
-            turns = [self._single()] if self._rng.random() < 0.8 else self._with_follow_up()
+            turns = [self._single()] if self._rng.random() < 0.88 else self._with_follow_up()
             return self.encode(turns, last_answer=BEGINNING)
         kind = self._rng.random()
         if kind < 0.45:
@@ -133,6 +133,26 @@ class Conversations:
             question = self._noise(expand(pattern, fact.pools, self._rng))
             if plain(question) not in self._held_out:
                 return question
+
+    def garbled(self) -> list[int]:
+        """A prompt in words of two questions, some lost, some out of order: one that no answer is known for."""
+        while True:
+            words = self._single()[0].split()
+            lost = self._rng.choice([0.0, 0.2, 0.4])
+            strange = self._rng.choice([0.0, 0.2, 0.5])
+            kept = [word for word in words if self._rng.random() >= lost]
+            for word in self._single()[0].split():
+                if self._rng.random() < strange:
+                    kept.insert(self._rng.randint(0, len(kept)), word)
+            if self._rng.random() < 0.2:
+                self._rng.shuffle(kept)
+            question = " ".join(kept or words)
+            if plain(question) not in self._held_out:
+                return self._prompt(question)
+
+    def first_words(self) -> list[int]:
+        """The token that each answer begins with, by the answer's number."""
+        return [self._encode(answer)[0] for answer in self._numbers]
 
     def _pick(self) -> Fact:
         if self._off and self._rng.random() < 0.30:
@@ -170,14 +190,17 @@ class Conversations:
             system = self._rng.choice(_SYSTEMS)
             add([IM_START, *self._encode("system\n" + system), IM_END, *self._encode("\n")], False)
         for question, answer in turns:
-            add([IM_START, *self._encode("user\n" + question, loose=True), IM_END, *self._encode("\n")], False)
-            add([IM_START, *self._encode("assistant\n")], False)
+            add(self._prompt(question), False)
             choices.append((len(ids) - 1, self._numbers[answer]))
             add([*self._encode(answer), IM_END], True)
             add(self._encode("\n"), False)
         if last_answer:
             limit = min(limit, choices[-1][0] + 1 + last_answer)
         return Sample(ids[:limit], learnt[:limit], [choice for choice in choices if choice[0] < limit])
+
+    def _prompt(self, question: str) -> list[int]:
+        user = [IM_START, *self._encode("user\n" + question, loose=True), IM_END, *self._encode("\n")]
+        return [*user, IM_START, *self._encode("assistant\n")]
 
     def _encode(self, text: str, loose: bool = False) -> list[int]:
         if loose and self._rng.random() < 0.3:

@@ -7,6 +7,7 @@ It does not know the chat template, the tokenizer or ONNX.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import torch
@@ -156,13 +157,20 @@ class Network(nn.Module):
 
     def hidden(self, ids: Tensor, dtype: torch.dtype) -> Tensor:
         """The last layer's normed output [batch, length, hidden] for ids [batch, length]."""
+        return self.hidden_after(ids, dtype, [len(self.layers)])[0]
+
+    def hidden_after(self, ids: Tensor, dtype: torch.dtype, depths: Sequence[int]) -> list[Tensor]:
+        """The normed output [batch, length, hidden] after each of so many layers."""
         x = F.dropout(F.embedding(ids, self.embedding.rounded_weight()).to(dtype), self.dropout, self.training)
         length = ids.shape[1]
         cos, sin = self.cos[:length].to(dtype), self.sin[:length].to(dtype)
         future = torch.full((length, length), float("-inf")).triu(1).to(dtype)
-        for layer in self.layers:
+        outputs = []
+        for depth, layer in enumerate(self.layers, 1):
             x = layer(x, cos, sin, future, self.dropout)
-        return self.norm(x)
+            if depth in depths:
+                outputs.append(self.norm(x))
+        return outputs
 
     def train_as_quantised(self, bits: int, embedding_bits: int) -> None:
         """From now on compute with the weights as they will be stored."""
