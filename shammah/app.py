@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from shammah.attachments import read_file, secret_in, secret_of, with_files
@@ -129,7 +129,8 @@ def answer_once(given: Arguments, environment: Environment, question: str) -> in
         private = private or secret_in(parts.session.conversation.system, "the system prompt")
 
         def facts(messages: Sequence[Message]) -> Facts:
-            return parts.engines.facts(config, config.routing.mode, messages, patient=True)
+            known = parts.engines.facts(config, config.routing.mode, messages, patient=True)
+            return replace(known, starter=given.model in (None, "", "starter"))
 
         return show.run(parts.session, Question(with_files(question, files), private), facts, options(config))
 
@@ -157,12 +158,11 @@ def _parts(given: Arguments, environment: Environment, on_change: Callable[[], N
     models = LocalModels(_plan(home, environment, reserve_gb), on_change, reserve_gb)
     # Without the larger model yet: a folder that is gone must not keep the chat from starting.
     models.want(Local(config.local.enabled, "starter", threads=config.local.threads, context=config.local.context))
-    spending = Spending(home.spending)
-    cloud = Cloud(CloudPlan(home.folder, environment.anthropic_key, environment.anthropic_base_url, spending))
-    engines = Engines(models, cloud)
+    plan = CloudPlan.of(environment)
+    engines = Engines(models, Cloud(plan))
     with memory_store() if given.no_log else _history(home) as store:
         try:
-            yield Parts(settings, store, spending, engines, Session(engines, store, config.chat.system))
+            yield Parts(settings, store, plan.spending, engines, Session(engines, store, config.chat.system))
         finally:
             engines.close()
 

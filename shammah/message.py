@@ -119,3 +119,8 @@ class Notice:
 
     text: str
     hint: str = ""
+
+    @property
+    def told(self) -> str:
+        """All of it, as sentences."""
+        return "".join(f"{part}. " for part in (self.text, self.hint) if part).rstrip()

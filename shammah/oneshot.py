@@ -14,6 +14,7 @@ from shammah.errors import EngineError
 from shammah.message import Event, Finish, Message, Notice, Options, Piece, Trimmed
 from shammah.router import Facts
 from shammah.screen.answer import left_out, sent_and_cost
+from shammah.screen.lines import drop_typed
 from shammah.screen.printer import Printer, markdown_printer, never_failing, notice, output_told, plain_printer
 from shammah.screen.reports import outgoing_line
 from shammah.screen.terminal import ENDING
@@ -63,13 +64,15 @@ class OneShot:
             case Trimmed():
                 self._remark(left_out(event))
             case Notice():
-                self._remark(f"{event.text}. {event.hint}.")
+                # What may be typed in a chat is of no use here.
+                self._remark(f"{event.text}." if event.hint.startswith("/") else f"{event.text}. {event.hint}.")
 
     def _permit(self, outgoing: Outgoing) -> bool:
         """Ask the person, where there is one at the terminal; nobody there means no."""
         if not (sys.stdin and sys.stdin.isatty() and sys.stderr and sys.stderr.isatty()):
             self._remark("Mode ask sends nothing without your yes, and no terminal is here to ask on.")
             return False
+        drop_typed()
         print(notice(outgoing_line(outgoing), False), file=never_failing(sys.stderr))
         print("Send it? [y/N] ", end="", file=never_failing(sys.stderr), flush=True)
         return sys.stdin.readline().strip().lower() in ("y", "yes")

@@ -13,6 +13,7 @@ from shammah.errors import EngineError
 
 Mode = Literal["auto", "local", "cloud", "ask"]
 EngineName = Literal["starter", "local", "claude"]
+AskedFor = Literal["", "local", "claude"]
 ModelState = Literal["none", "fetching", "loading", "restarting", "ready", "failed"]
 CloudState = Literal["no key", "wrong key", "no credit", "no budget", "unreachable", "ready"]
 
@@ -27,7 +28,8 @@ class Facts:
     """What is known at the moment of the question.
 
     `enabled` is `local.enabled`: whether models may run on this machine at all. `patient` means that a later answer
-    from the better model is worth more than one now. `local` is the state of the larger model on this machine, "none"
+    from the better model is worth more than one now, `starter` that the starter may answer: not where another model is
+    named on the command line. `local` is the state of the larger model on this machine, "none"
     where there is none; `local_name` its name and `stage` why it failed, or how far it is on its way.
     `local_context` and `prompt_tokens` are tokens, counted with that model's own tokenizer, 0 where not known; `wait_s`
     the predicted seconds to its first token, None where not known; `short_of_memory` says what is lacking now, "" where
@@ -53,7 +55,8 @@ class Facts:
     cloud_trouble: str = ""
     allowed: bool = False
     private: str = ""
-    asked_for: Literal["", "local", "claude"] = ""
+    asked_for: AskedFor = ""
+    starter: bool = True
     failed: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -125,7 +128,7 @@ def _local_is_fit(facts: Facts) -> bool:
 
 
 def _starter_answers(facts: Facts) -> bool:
-    return facts.enabled and "starter" not in facts.failed
+    return facts.enabled and facts.starter and "starter" not in facts.failed
 
 
 def _fits(facts: Facts) -> bool:

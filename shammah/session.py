@@ -10,16 +10,14 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
 from shammah.engine import Engine, Tally
 from shammah.errors import EngineError, HistoryError
 from shammah.history.store import Conversation, Origin, Store, Turn
 from shammah.history.writer import AnswerWriter
 from shammah.message import Event, Finish, Message, Notice, Options, Piece, Reason, Spent, Timing, Trimmed
-from shammah.router import Facts, Route, choose
+from shammah.router import AskedFor, Facts, Route, choose
 
-AskedFor = Literal["", "local", "claude"]
 PRIVATE_IN_VIEW = "it was answered with what is private in view"
 RETRY_LOCAL = "/retry local asks on this machine"
 

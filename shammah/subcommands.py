@@ -123,16 +123,14 @@ def _doctor(_given: argparse.Namespace, environment: Environment) -> None:
         trouble = [("trouble", f"{error}. {error.hint}.")]
     quiet = environment.hf_offline or config.routing.mode == "local"
     hub = "" if quiet else environment.hf_endpoint
-    _print_rows([*trouble, *reports.doctor(home.folder, hub, folder, _claude(config, home, environment))])
+    _print_rows([*trouble, *reports.doctor(home.folder, hub, folder, _claude(config, environment))])
 
 
-def _claude(config: Config, home: Home, environment: Environment) -> str:
+def _claude(config: Config, environment: Environment) -> str:
     """Whether Claude may be asked, and has a key; nothing is sent for it."""
     from shammah.cloud.access import Cloud, CloudPlan
-    from shammah.cloud.spending import Spending
 
-    plan = CloudPlan(home.folder, environment.anthropic_key, environment.anthropic_base_url, Spending(home.spending))
-    cloud = Cloud(plan)
+    cloud = Cloud(CloudPlan.of(environment))
     cloud.want(config.cloud, config.routing.mode)
     facts = Facts(
         config.routing.mode,

@@ -19,8 +19,10 @@ PACKAGE = ROOT / "shammah"
 FLOORS = (
     # nouns
     {"", "errors", "message", "paths"},
-    # contracts; what goes over the pipe is one between the two processes
-    {"engine", "config", "environment", "commandline", "local.protocol", "models.protocol", "machine"},
+    # what several rooms need of the system: nothing in them knows what it is for
+    {"database", "machine", "pipes"},
+    # contracts; what goes over a pipe is one between two processes
+    {"engine", "config", "environment", "commandline", "local.protocol", "models.protocol"},
     # what lies on disk of the models: known to the loader, which writes it, and to the chat
     {"models.store"},
     # who answers: pure, knows nothing but words for what it is told

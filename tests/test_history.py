@@ -498,16 +498,6 @@ def test_a_conversation_that_sent_nothing_costs_nothing(store: Store) -> None:
     assert store.cost(say(store, "hello").conversation) == store.cost("none") == Cost()
 
 
-def test_costs_are_added_up_by_the_day_of_this_place_the_newest_first(store: Store) -> None:
-    earlier, today = ask_claude(store, "one", Spent(100, 0.25)), ask_claude(store, "two", Spent(200, None))
-    store.connection.execute("UPDATE turns SET started = '2026-01-05T12:00:00.000+00:00' WHERE id = ?", (earlier.id,))
-    assert store.cost_by_day() == [
-        (f"{today.started.astimezone():%Y-%m-%d}", Cost(0.0, 1, 0, 1, 200)),
-        ("2026-01-05", Cost(0.25, 0, 0, 1, 100)),
-    ]
-    assert len(store.cost_by_day(1)) == 1
-
-
 @in_place
 @given(
     pieces=st.lists(st.text(st.characters(), max_size=30), max_size=8), question=st.text(st.characters(), max_size=50)

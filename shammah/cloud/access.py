@@ -14,12 +14,14 @@ from shammah.cloud.engine import ClaudeEngine
 from shammah.cloud.exchange import Patience
 from shammah.cloud.key import Found, Key, find
 from shammah.cloud.link import Link
+from shammah.cloud.spending import Spending
 from shammah.config import Cloud as Settings
+from shammah.environment import Environment
 from shammah.errors import CloudError, CloudTrouble, ConfigError
 from shammah.message import Notice
+from shammah.paths import Home
 
 if TYPE_CHECKING:
-    from shammah.cloud.spending import Spending
     from shammah.router import CloudState, Mode
 
 STATES: dict[CloudTrouble, CloudState] = {
@@ -46,6 +48,12 @@ class CloudPlan:
     base_url: str
     spending: Spending
     patience: Patience = field(default_factory=Patience)
+
+    @classmethod
+    def of(cls, environment: Environment) -> CloudPlan:
+        """As the variables and the home folder have it."""
+        home = Home(environment.home)
+        return cls(home.folder, environment.anthropic_key, environment.anthropic_base_url, Spending(home.spending))
 
 
 class Cloud:
@@ -159,7 +167,7 @@ class _Search:
 
     def __init__(self, plan: CloudPlan) -> None:
         self._plan = plan
-        self._file = plan.folder / "credentials.toml"
+        self._file = Home(plan.folder).credentials
         self._seen: object = self
         self._answers: queue.SimpleQueue[Found | str] | None = None
         self._result: Found | str = "The keyring has not answered yet"
@@ -201,6 +209,7 @@ class _Search:
             found = self._file.stat()
         except OSError as cause:
             return cause.errno
+        # Not ctime: `find` takes away others' rights to the file, and what it tells of that must not be lost.
         return found.st_mtime_ns, found.st_size, found.st_ino
 
 

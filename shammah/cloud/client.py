@@ -17,7 +17,7 @@ import anthropic
 import httpx2
 
 from shammah import __version__
-from shammah.cloud import catalogue, faults
+from shammah.cloud import faults, known_models
 from shammah.cloud.exchange import Broke, Over, Patience, Request, Sent, Told, TornError
 from shammah.cloud.stream import Reading
 
@@ -70,7 +70,7 @@ class Client:
         _silence()
         self._key = key
         self._patience = patience
-        self._where = faults.Where(faults.host_of(base_url), patience.silence_s, lambda text: _hide(text, key))
+        self._peer = faults.Peer(faults.host_of(base_url), patience.silence_s, lambda text: _hide(text, key))
         timeout = httpx2.Timeout(patience.silence_s, connect=patience.connect_s)
         self._anthropic = anthropic.AsyncAnthropic(
             api_key="filled in when it is sent",
@@ -101,7 +101,7 @@ class Client:
             raise
         except Exception as cause:
             # The SDK's exceptions hold the request with its key: none of them leaves this thread.
-            tell(Broke(faults.of(cause, self._where, request.model)))
+            tell(Broke(faults.of(cause, self._peer, request.model)))
 
     async def models(self) -> list[str]:
         """The names of the models that the key may use; free of charge.
@@ -115,12 +115,12 @@ class Client:
             faults.check_answer(response.headers)
             return [model["id"] for model in response.json()["data"] if model.get("lifecycle") != "retired"]
         except Exception as cause:
-            fault = faults.of(cause, self._where, "")
+            fault = faults.of(cause, self._peer, "")
         raise fault.error  # Out here it does not carry the SDK's exception, which holds the key.
 
     def advice(self, model: str) -> str:
         """What there is to say of a model."""
-        return catalogue.advice(model)
+        return known_models.advice(model)
 
     @asynccontextmanager
     async def _stream(self, request: Request, tell: Callable[[Told], None]) -> AsyncIterator[AsyncIterator[str]]:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import anthropic
 import httpx2
 
-from shammah.cloud import catalogue
+from shammah.cloud import known_models
 from shammah.cloud.exchange import Fault, RefusalError, TornError
 from shammah.errors import CloudError, CloudTrouble
 
@@ -46,7 +46,7 @@ class PortalError(Exception):
 
 
 @dataclass(frozen=True)
-class Where:
+class Peer:
     """Who was asked: the host, the seconds it may be silent, and what takes the key out of its words."""
 
     host: str
@@ -65,29 +65,29 @@ def host_of(base_url: str) -> str:
     return base_url.partition("://")[2].partition("/")[0].rpartition("@")[2] or base_url
 
 
-def of(cause: BaseException, where: Where, model: str) -> Fault:
+def of(cause: BaseException, peer: Peer, model: str) -> Fault:
     """What an exception means that a request ended with."""
     match cause:
         case CloudError():
             return Fault(cause)
         case anthropic.APIStatusError():
-            return _status(cause, where, model)
+            return _status(cause, peer, model)
         case RefusalError():
-            return _refused(cause.kind, str(cause), where)
+            return _refused(cause.kind, str(cause), peer)
         case TornError():
             return Fault(
                 _error(f"The answer broke off: {cause}", "Ask again to go on", "overloaded"),
                 again=True,
             )
         case PortalError():
-            return Fault(_error(f"A web page came instead of an answer from {where.host}", PORTAL, "offline"))
+            return Fault(_error(f"A web page came instead of an answer from {peer.host}", PORTAL, "offline"))
         case TimeoutError():
-            return _silent(where)
+            return _silent(peer)
     for error in reversed(list(_chain(cause))):
-        if fault := _network(error, where):
+        if fault := _network(error, peer):
             return fault
     kind = type(list(_chain(cause))[-1]).__name__
-    return Fault(_error(f"{where.host} cannot be asked: {kind}", NETWORK, "offline"), again=True)
+    return Fault(_error(f"{peer.host} cannot be asked: {kind}", NETWORK, "offline"), again=True)
 
 
 def stopped() -> Fault:
@@ -112,22 +112,22 @@ def _error(message: str, hint: str, trouble: CloudTrouble) -> CloudError:
 # What the other side answers
 
 
-def _status(cause: anthropic.APIStatusError, where: Where, model: str) -> Fault:
+def _status(cause: anthropic.APIStatusError, peer: Peer, model: str) -> Fault:
     said = cause.api_message if isinstance(cause.api_message, str) else ""
     from_claude = cause.type is not None
     status, after = cause.status_code, _retry_after(cause.response.headers)
-    own = _by_meaning(status, f"{said} {cause.error_code or ''}", where, model, after)
-    error = own if own and (from_claude or status in (401, 429, 529)) else _by_status(status, said, where, after)
+    own = _by_meaning(status, f"{said} {cause.error_code or ''}", peer, model, after)
+    error = own if own and (from_claude or status in (401, 429, 529)) else _by_status(status, said, peer, after)
     waiting_helps = status in (408, 409, 429) or status >= 500
     again = waiting_helps and error.trouble != "credit" and cause.response.headers.get("x-should-retry") != "false"
     return Fault(error, again, after, answered=True)
 
 
-def _by_meaning(status: int, said: str, where: Where, model: str, after: float | None) -> CloudError | None:
+def _by_meaning(status: int, said: str, peer: Peer, model: str, after: float | None) -> CloudError | None:
     """The error by what Claude's own answer says; None where only the status tells."""
     match status:
         case 401:
-            return _error(f"{where.host} does not accept the key", KEY, "key")
+            return _error(f"{peer.host} does not accept the key", KEY, "key")
         case 400 | 402 | 403 | 429 if _SPENT.search(said):
             until = _regained(said)
             return _error(
@@ -148,7 +148,7 @@ def _by_meaning(status: int, said: str, where: Where, model: str, after: float |
                 "other",
             )
         case 400 if _LONG.search(said):
-            return _error(f"The conversation is longer than {model} can read: {where.quote(said)}", SHORTER, "too long")
+            return _error(f"The conversation is longer than {model} can read: {peer.quote(said)}", SHORTER, "too long")
         case 404 if "model" in said or (model and model in said):
             return unknown_model(model)
         case 429:
@@ -158,22 +158,22 @@ def _by_meaning(status: int, said: str, where: Where, model: str, after: float |
     return None
 
 
-def _by_status(status: int, said: str, where: Where, after: float | None) -> CloudError:
-    words = f": {where.quote(said)}" if said else f" (status {status})"
+def _by_status(status: int, said: str, peer: Peer, after: float | None) -> CloudError:
+    words = f": {peer.quote(said)}" if said else f" (status {status})"
     match status:
         case 404:
-            return _error(f"{where.host} does not answer as Claude does (status 404)", ADDRESS, "other")
+            return _error(f"{peer.host} does not answer as Claude does (status 404)", ADDRESS, "other")
         case 403 if said:
             return _error(f"This key may not do that{words}", KEY, "refused")
         case 403:
             hint = f"A proxy or a firewall may refuse it. {ADDRESS}"
-            return _error(f"{where.host} refuses access (status 403)", hint, "offline")
+            return _error(f"{peer.host} refuses access (status 403)", hint, "offline")
         case 407:
             return _error("The proxy wants a name and a password", "Put them into HTTPS_PROXY", "offline")
         case 511:
-            return _error(f"This network wants a sign-in before {where.host} can be asked", PORTAL, "offline")
+            return _error(f"This network wants a sign-in before {peer.host} can be asked", PORTAL, "offline")
         case _ if 300 <= status < 400:
-            return _error(f"{where.host} sends to another address, where nothing was sent to", PORTAL, "offline")
+            return _error(f"{peer.host} sends to another address, where nothing was sent to", PORTAL, "offline")
         case 408 | 409:
             return _error(f"Claude could not take the request{words}", LATER, "overloaded")
         case _ if status >= 500:
@@ -184,13 +184,13 @@ def _by_status(status: int, said: str, where: Where, after: float | None) -> Clo
 
 def unknown_model(model: str) -> CloudError:
     """There is no such model."""
-    near, end = catalogue.nearest(model), catalogue.ends(model)
+    near, end = known_models.nearest(model), known_models.ends(model)
     hint = f"Did you mean {near}? Type /set cloud.model {near}" if near else "Change cloud.model: /set cloud.model NAME"
     over = f"; its end was announced for {end}" if end else ", or this key may not use it"
     return _error(f"There is no Claude model {model}{over}", hint, "model")
 
 
-def _refused(kind: str, said: str, where: Where) -> Fault:
+def _refused(kind: str, said: str, peer: Peer) -> Fault:
     """An error in the middle of a stream, which comes with status 200."""
     match kind:
         case "overloaded_error":
@@ -199,16 +199,16 @@ def _refused(kind: str, said: str, where: Where) -> Fault:
             message = "Claude takes no more requests from this account, and the answer broke off"
             return Fault(_error(message, LATER, "limit"), again=True)
         case "authentication_error":
-            return Fault(_error(f"{where.host} does not accept the key", KEY, "key"))
+            return Fault(_error(f"{peer.host} does not accept the key", KEY, "key"))
         case "billing_error":
             return Fault(_error("No credit is left in this key's account", CREDIT, "credit"))
         case "api_error" | "timeout_error":
             return Fault(_error("Claude has an error of its own, and the answer broke off", LATER, "overloaded"), True)
-    return Fault(_error(f"Claude breaks off the answer: {where.quote(said or kind)}", "Ask again", "other"))
+    return Fault(_error(f"Claude breaks off the answer: {peer.quote(said or kind)}", "Ask again", "other"))
 
 
-def _silent(where: Where) -> Fault:
-    return Fault(_error(f"Claude has been silent for {where.silence_s:g} s", LATER, "offline"))
+def _silent(peer: Peer) -> Fault:
+    return Fault(_error(f"Claude has been silent for {peer.silence_s:g} s", LATER, "offline"))
 
 
 def _retry_after(headers: httpx2.Headers) -> float | None:
@@ -251,11 +251,11 @@ def _chain(cause: BaseException | None) -> Iterator[BaseException]:
         cause = inner or cause.__cause__ or cause.__context__
 
 
-def _network(error: BaseException, where: Where) -> Fault | None:
-    host = where.host
+def _network(error: BaseException, peer: Peer) -> Fault | None:
+    host = peer.host
     match error:
         case TornError() | PortalError() | RefusalError():
-            return of(error, where, "")
+            return of(error, peer, "")
         case socket.gaierror():
             return _unreachable(f"No address is known for {host}", NETWORK)
         case ssl.SSLCertVerificationError():
@@ -276,7 +276,7 @@ def _network(error: BaseException, where: Where) -> Fault | None:
         case httpx2.ConnectTimeout():
             return _unreachable(f"{host} does not answer to the call", NETWORK)
         case httpx2.ReadTimeout() | httpx2.WriteTimeout():
-            return _silent(where)
+            return _silent(peer)
         case httpx2.RemoteProtocolError() | httpx2.DecodingError():
             return _unreachable("The connection to Claude broke off", LATER)
         case ConnectionResetError() | BrokenPipeError() | ConnectionAbortedError():

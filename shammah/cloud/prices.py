@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from datetime import date
 
 AS_OF = date(2026, 10, 24)
-SOURCE = "platform.claude.com/docs/en/about-claude/pricing"
 
 CACHE_WRITE = 1.25
 """Times the price of input, for the five minutes that a conversation is kept."""

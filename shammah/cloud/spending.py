@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 import sqlite3
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 
+from shammah.database import PATIENCE_S, create_private, marks, transaction, use_log
 from shammah.errors import CloudError
-
-PATIENCE_S = 10.0
-"""Seconds to wait for another shammah that is writing; a commit takes milliseconds."""
 
 _FORMAT = 1
 _APPLICATION = int.from_bytes(b"shms")
@@ -126,28 +122,21 @@ class Spending:
     def _writing(self) -> Iterator[sqlite3.Connection]:
         """Lend the file for one transaction, which no other process writes in between; it is made where missing."""
         with _told_plainly(self.path):
-            _create_private(self.path)
+            create_private(self.path)
         with self._opened() as database:
             if not _is_ours(database, self.path):
-                _use_log(database)
-            database.execute("BEGIN IMMEDIATE")
-            try:
+                use_log(database)
+            with transaction(database):
                 if not _is_ours(database, self.path):
                     _make(database)
                 yield database
-                database.execute("COMMIT")
-            except BaseException:
-                # SQLite has ended the transaction by itself after some failures, a full disk among them.
-                if database.in_transaction:
-                    database.execute("ROLLBACK")
-                raise
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[sqlite3.Connection]:
         with _told_plainly(self.path):
             database = sqlite3.connect(self.path, isolation_level=None, timeout=PATIENCE_S)
             with contextlib.closing(database):
-                database.row_factory = _as_dict
+                database.row_factory = sqlite3.Row
                 database.execute("PRAGMA synchronous = FULL")
                 yield database
 
@@ -155,38 +144,14 @@ class Spending:
 # The file
 
 
-def _create_private(path: Path) -> None:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # SQLite gives the files beside it (-wal, -shm) the mode of this one. Windows keeps files to their owner by folder.
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-
-
-def _use_log(database: sqlite3.Connection) -> None:
-    # Of several programs that create the file at once, SQLite turns all but one away without waiting.
-    patience = time.monotonic() + PATIENCE_S
-    while True:
-        try:
-            database.execute("PRAGMA journal_mode = WAL")
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > patience:
-                raise
-            time.sleep(0.02)
-        else:
-            return
-
-
 def _is_ours(database: sqlite3.Connection, path: Path) -> bool:
     """Whether the file has our table; False for an empty one, CloudError for one of another program."""
-    # First, since another chat may be making the table just now: it is there together with its mark.
-    used = database.execute("SELECT 1 FROM sqlite_schema").fetchone() is not None
-    application, found = (
-        database.execute(f"PRAGMA {name}").fetchone()[name] for name in ("application_id", "user_version")
-    )
-    if (application, found) == (_APPLICATION, _FORMAT):
+    found = marks(database)
+    if (found.application, found.format) == (_APPLICATION, _FORMAT):
         return True
-    if application == _APPLICATION and found > _FORMAT:
-        raise CloudError(f"{path} was written by a newer shammah (format {found})", hint="Update shammah")
-    if used:
+    if found.application == _APPLICATION and found.format > _FORMAT:
+        raise CloudError(f"{path} was written by a newer shammah (format {found.format})", hint="Update shammah")
+    if found.used:
         raise CloudError(f"{path} is the database of another program", hint=_MOVE_AWAY)
     return False
 
@@ -223,13 +188,9 @@ def _unusable(path: Path, cause: str, hint: str) -> CloudError:
 # Rows and values
 
 
-def _as_dict(cursor: sqlite3.Cursor, row: tuple[object, ...]) -> dict[str, object]:
-    return {column[0]: value for column, value in zip(cursor.description, row, strict=True)}
-
-
 def _day(database: sqlite3.Connection, day: str) -> Day:
     row = database.execute(f"SELECT {_SUMS} FROM requests WHERE day = ?", (day,)).fetchone()
-    return Day(**{**row, "date": day})
+    return Day(**{**row, "date": day})  # The sums of no row have no day.
 
 
 def _reached(spent: Day, budget_usd: float) -> CloudError:

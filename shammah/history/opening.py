@@ -6,13 +6,13 @@ import contextlib
 import os
 import re
 import sqlite3
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from shammah.database import PATIENCE_S, create_private, marks, transaction, use_log
 from shammah.errors import HistoryError
 from shammah.history.faults import told_plainly, trouble, unreachable
-from shammah.history.store import PATIENCE_S, Store
+from shammah.history.store import Store
 
 # Small columns stand before the long texts: SQLite reads a row from its start, and a long text fills many pages.
 # Turns that were removed never give their number to new ones (AUTOINCREMENT), so no index can confuse the two.
@@ -66,7 +66,7 @@ def open_store(path: Path) -> Store:
     Raises HistoryError for a file that is damaged, foreign, newer or out of reach, and leaves it as it is.
     """
     try:
-        _create_private(path)
+        create_private(path)
         _refuse_strange(path)
     except OSError as error:
         raise unreachable(path, error) from error
@@ -88,12 +88,6 @@ def memory_store() -> Store:
     _configure(connection)
     _migrate(connection, path)
     return Store(connection, path)
-
-
-def _create_private(path: Path) -> None:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # SQLite gives the files beside it (-wal, -shm) the mode of this one. Windows keeps files to their owner by folder.
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
 
 
 def _refuse_strange(path: Path) -> None:
@@ -118,26 +112,23 @@ def _refuse_unknown(path: Path) -> None:
 
 def _check_format(database: sqlite3.Connection, path: Path) -> int:
     known = len(_FORMATS)
-    # First, since another chat may be making the tables just now: they are there together with their mark.
-    used = database.execute("SELECT 1 FROM sqlite_schema").fetchone() is not None
-    found = int(database.execute("PRAGMA user_version").fetchone()[0])
-    application = database.execute("PRAGMA application_id").fetchone()[0]
-    if used and application != _APPLICATION:
+    found = marks(database)
+    if found.used and found.application != _APPLICATION:
         raise HistoryError(
             f"{path} is the database of another program", hint="Move it away, and the history starts anew"
         )
-    if found > known:
+    if found.format > known:
         raise HistoryError(
-            f"The history was written by a newer shammah (format {found}; this one knows {known})",
+            f"The history was written by a newer shammah (format {found.format}; this one knows {known})",
             hint=f"Update shammah, or move {path} away to start a new history",
         )
-    return found
+    return found.format
 
 
 def _prepare(database: sqlite3.Connection, path: Path) -> None:
     _configure(database)
     _tighten(path)
-    _use_log(database)
+    use_log(database)
     # fullfsync: on macOS an ordinary fsync leaves the text in the drive's own memory. secure_delete: what is removed
     # is overwritten.
     for setting in ("synchronous = FULL", "fullfsync = ON", "foreign_keys = ON", "secure_delete = ON"):
@@ -159,26 +150,11 @@ def _tighten(path: Path) -> None:
                 path.with_name(path.name + suffix).chmod(0o600)
 
 
-def _use_log(database: sqlite3.Connection) -> None:
-    # Of several programs that create the file at once, SQLite turns all but one away without waiting.
-    patience = time.monotonic() + PATIENCE_S
-    while True:
-        try:
-            database.execute("PRAGMA journal_mode = WAL")
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > patience:
-                raise
-            time.sleep(0.02)
-        else:
-            return
-
-
 def _migrate(database: sqlite3.Connection, path: Path) -> None:
-    database.execute("BEGIN IMMEDIATE")
-    # Another process may have taken the steps, or a newer one further steps, in the meantime.
-    for step in _FORMATS[_check_format(database, path) :]:
-        for statement in step:
-            database.execute(statement)
-    database.execute(f"PRAGMA application_id = {_APPLICATION}")
-    database.execute(f"PRAGMA user_version = {len(_FORMATS)}")
-    database.execute("COMMIT")
+    with transaction(database):
+        # Another process may have taken the steps, or a newer one further steps, in the meantime.
+        for step in _FORMATS[_check_format(database, path) :]:
+            for statement in step:
+                database.execute(statement)
+        database.execute(f"PRAGMA application_id = {_APPLICATION}")
+        database.execute(f"PRAGMA user_version = {len(_FORMATS)}")

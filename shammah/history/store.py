@@ -12,15 +12,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from shammah.database import PATIENCE_S, transaction
 from shammah.errors import HistoryError
 from shammah.history.faults import told_plainly
 from shammah.history.search import forget
 from shammah.message import Finish, Spent, Timing, Usage
 
-PATIENCE_S = 10.0
-"""Seconds to wait for another shammah that is writing."""
 GLIMPSE_S = 0.1
-"""The same while an answer streams: the text can wait for the next commit, a Ctrl-C cannot."""
+"""Seconds to wait for another shammah while an answer streams: the text can wait, a Ctrl-C cannot."""
 TITLE_LENGTH = 60
 
 
@@ -287,16 +286,6 @@ class Store:
             ).fetchone()
         return Cost(*sums)
 
-    def cost_by_day(self, days: int = 7) -> list[tuple[str, Cost]]:
-        """The last days on which something was sent, the newest first: the local date in ISO 8601, and the sums."""
-        with self.reading() as database:
-            rows = database.execute(
-                f"""SELECT date(started, 'localtime') AS day, {_SUMS} FROM turns WHERE sent_bytes > 0
-                GROUP BY day ORDER BY day DESC LIMIT ?""",
-                (days,),
-            ).fetchall()
-        return [(day, Cost(*sums)) for day, *sums in rows]
-
     # For the modules of this folder
 
     @contextlib.contextmanager
@@ -311,15 +300,8 @@ class Store:
         database = self.connection
         with told_plainly(self.path):
             database.execute(f"PRAGMA busy_timeout = {round(wait_s * 1000)}")
-            try:
-                database.execute("BEGIN IMMEDIATE")
+            with transaction(database):
                 yield database
-                database.execute("COMMIT")
-            except BaseException:
-                # SQLite has ended the transaction by itself after some failures, a full disk among them.
-                if database.in_transaction:
-                    database.execute("ROLLBACK")
-                raise
 
 
 # Rows

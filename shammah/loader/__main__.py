@@ -21,12 +21,13 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 from shammah import environment
 from shammah.errors import HubError, ShammahError
 from shammah.models.protocol import Failed, Fetch, Reply, decode, encode
+from shammah.pipes import private_stdout
 
 
 def main() -> int:
     """Carry out one request. The process may be killed at any time; the next one goes on where it was."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # The chat process decides what Ctrl-C means.
-    send = _sender(_private_stdout())
+    send = _sender(private_stdout())
     requests: queue.SimpleQueue[Fetch] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(sys.stdin.buffer, requests), daemon=True).start()
     send(_carried_out(requests.get(), send))
@@ -82,13 +83,6 @@ def _listen(lines: BinaryIO, requests: queue.SimpleQueue[Fetch]) -> None:
     except ValueError:  # A torn line: the parent died while it wrote.
         pass
     os._exit(0)  # The parent is gone, and with it the wish; what was fetched is kept.
-
-
-def _private_stdout() -> BinaryIO:
-    """Keep standard output for replies; whatever a library prints goes to standard error."""
-    replies = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
-    return replies
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ import contextlib
 import os
 import queue
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from shammah.local.protocol import Reply, Request, decode, encode
 from shammah.machine import processor_seconds
+from shammah.pipes import command, spawn
 
 LOG_LIMIT = 1_000_000
 """Bytes: a larger log is begun anew."""
@@ -32,7 +32,7 @@ class WorkerProcess:
 
     def __init__(self, environment: Mapping[str, str], log: Path | None) -> None:
         with log_file(log) as errors:
-            self._process = spawn("shammah.worker", environment, errors)
+            self._process = spawn(command("shammah.worker"), environment, errors)
         self._requests: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
         threading.Thread(target=self._write, daemon=True, name="worker requests").start()
 
@@ -76,24 +76,6 @@ class WorkerProcess:
         self._process.kill()
         self._requests.put(None)
         receive(Ended(self._process.wait()))
-
-
-def spawn(module: str, environment: Mapping[str, str], errors: int) -> subprocess.Popen[bytes]:
-    """Start a module of this package as a process with pipes to its input and output.
-
-    Raises:
-        OSError: the system starts no process.
-    """
-    return subprocess.Popen(
-        [sys.executable, "-m", module],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=errors,
-        env=dict(environment),
-        # A group of its own, so that the terminal's Ctrl-C and Ctrl-Z reach the chat only.
-        start_new_session=os.name != "nt",
-        creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
-    )
 
 
 @contextlib.contextmanager

@@ -9,11 +9,11 @@ stopped answer is never taken for the next one.
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from shammah.message import Message, Options, Reason
+from shammah.pipes import Lines
 
 
 @dataclass(frozen=True)
@@ -135,15 +135,19 @@ class Failed:
 
 Reply = Ready | Progress | Cut | Delta | Counted | Done | Failed
 
-_KINDS: dict[str, type[Any]] = {
-    kind.__name__: kind
-    for kind in (Load, Generate, Warm, Count, Stop, Ready, Progress, Cut, Delta, Counted, Done, Failed)
-}
+_LINES = Lines(
+    "worker",
+    (Load, Generate, Warm, Count, Stop, Ready, Progress, Cut, Delta, Counted, Done, Failed),
+    {
+        "messages": lambda messages: [Message(**message) for message in messages],
+        "options": lambda options: Options(**options),
+    },
+)
 
 
 def encode(message: Request | Reply) -> bytes:
-    """The message as one line; ASCII only, so that any text survives any pipe."""
-    return json.dumps({"kind": type(message).__name__, **asdict(message)}).encode("ascii") + b"\n"
+    """The message as one line."""
+    return _LINES.encode(message)
 
 
 def decode(line: bytes) -> Any:
@@ -152,13 +156,4 @@ def decode(line: bytes) -> Any:
     Raises:
         ValueError: the line is no message of this protocol.
     """
-    try:
-        fields = json.loads(line)
-        kind = _KINDS[fields.pop("kind")]
-        if "messages" in fields:
-            fields["messages"] = [Message(**message) for message in fields["messages"]]
-        if "options" in fields:
-            fields["options"] = Options(**fields["options"])
-        return kind(**fields)
-    except (KeyError, TypeError, AttributeError) as cause:
-        raise ValueError(f"not a message of the worker protocol: {line[:80]!r}") from cause
+    return _LINES.decode(line)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
+
+from shammah.pipes import command
 
 LIMIT = 30.0
 """Seconds that drivers may take to name their devices."""
@@ -16,10 +17,10 @@ _MARK = b"trial: "
 def provider_rows(folder: Path, environment: Mapping[str, str]) -> list[tuple[str, str]]:
     """Each execution provider with what can be said of it, and what was measured for the model in `folder`."""
     task = json.dumps({"kind": "report", "folder": str(folder), "limit": LIMIT}).encode("ascii") + b"\n"
-    command = [sys.executable, "-m", "shammah.worker.trial"]
+    program = command("shammah.worker.trial")
     try:
         done = subprocess.run(
-            command, input=task, capture_output=True, env=dict(environment), timeout=2 * LIMIT, check=False
+            program, input=task, capture_output=True, env=dict(environment), timeout=2 * LIMIT, check=False
         )
     except (OSError, subprocess.TimeoutExpired) as cause:
         return [("providers", f"not known: {cause}")]

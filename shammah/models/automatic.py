@@ -10,7 +10,7 @@ from pathlib import Path
 from shammah.config import Config, Local
 from shammah.errors import HubError, ModelError
 from shammah.models import catalog, choose, store
-from shammah.models.catalog import Model, size_text
+from shammah.models.catalog import Model
 from shammah.models.machine import Machine, look, measure_bandwidth, memory
 from shammah.models.wanted import Automatic, Folder, Source, named, wanted
 from shammah.paths import STARTER
@@ -103,8 +103,7 @@ def entries(models: Path, config: Config) -> list[Entry]:
 
     def text(model: Model) -> str:
         found = choose.fit(model, seen, config.local.context, config.routing.reserve_ram_gb, here)
-        about = "" if model.listed_bytes is not None else "about "
-        return f"{about}{size_text(model.download_bytes)} to fetch · {model.licence} · {found.text}"
+        return f"{model.download_text} to fetch · {model.licence} · {found.text}"
 
     return [Entry(model.name, model.repo, text(model)) for model in catalog.FAMILY]
 

@@ -7,8 +7,9 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from shammah.local.process import log_file, spawn
+from shammah.local.process import log_file
 from shammah.models.protocol import Failed, Fetch, Prepared, Reply, decode, encode
+from shammah.pipes import command, spawn
 
 
 class LoaderProcess:
@@ -17,7 +18,7 @@ class LoaderProcess:
     def __init__(self, request: Fetch, environment: Mapping[str, str], log: Path | None) -> None:
         """Start it; raises OSError where the system starts no process."""
         with log_file(log) as errors:
-            self._process = spawn("shammah.loader", environment, errors)
+            self._process = spawn(command("shammah.loader"), environment, errors)
         assert self._process.stdin is not None
         with contextlib.suppress(OSError):  # It died at once; `replies` tells so.
             self._process.stdin.write(encode(request))

@@ -6,9 +6,10 @@ Replies   Listed, Downloading, Preparing, then exactly one of Prepared, Failed
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
+
+from shammah.pipes import Lines
 
 
 @dataclass(frozen=True)
@@ -84,14 +85,16 @@ class Failed:
 
 Reply = Listed | Downloading | Preparing | Prepared | Failed
 
-_KINDS: dict[str, type[Any]] = {
-    kind.__name__: kind for kind in (Fetch, Listed, Downloading, Preparing, Prepared, Failed)
-}
+_LINES = Lines(
+    "loader",
+    (Fetch, Listed, Downloading, Preparing, Prepared, Failed),
+    {"files": lambda files: [ListedFile(**file) for file in files]},
+)
 
 
 def encode(message: Fetch | Reply) -> bytes:
-    """The message as one line; ASCII only, so that any text survives any pipe."""
-    return json.dumps({"kind": type(message).__name__, **asdict(message)}).encode("ascii") + b"\n"
+    """The message as one line."""
+    return _LINES.encode(message)
 
 
 def decode(line: bytes) -> Any:
@@ -100,11 +103,4 @@ def decode(line: bytes) -> Any:
     Raises:
         ValueError: the line is no message of this protocol.
     """
-    try:
-        fields = json.loads(line)
-        kind = _KINDS[fields.pop("kind")]
-        if "files" in fields:
-            fields["files"] = [ListedFile(**file) for file in fields["files"]]
-        return kind(**fields)
-    except (KeyError, TypeError, AttributeError) as cause:
-        raise ValueError(f"not a message of the loader protocol: {line[:80]!r}") from cause
+    return _LINES.decode(line)

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shammah.attachments import with_files
-from shammah.errors import UsageError
+from shammah.errors import EngineError, UsageError
+from shammah.paths import STARTER
+from shammah.router import AskedFor
 from shammah.screen import reports
 from shammah.screen.endings import how_it_ended
 from shammah.screen.steps import Ask, Edit, Leave
-from shammah.session import AskedFor
 
 if TYPE_CHECKING:
     from shammah.history.store import Turn
@@ -69,7 +70,10 @@ def cloud(chat: Chat, _argument: str) -> None:
     if chat.private:
         chat.out.note(OF_CLAUDE.format(chat.private))
         return
-    chat.out.note(f"Claude ({chat.config.cloud.model}) answers: each question leaves this machine. /auto goes back.")
+    said = " with what was said before it" if any(exchange.answer for exchange in chat.session.exchanges) else ""
+    chat.out.note(
+        f"Claude ({chat.config.cloud.model}) answers: each question leaves this machine{said}. /auto goes back."
+    )
 
 
 def private(chat: Chat, argument: str) -> Ask | None:
@@ -124,7 +128,10 @@ def cost(chat: Chat, _argument: str) -> None:
 
 def context(chat: Chat, _argument: str) -> None:
     """Tell how full the context is."""
-    size = reports.context_of(chat.engines.answering(chat.facts()))
+    try:
+        size = reports.context_of(chat.engines.answering(chat.facts()))
+    except EngineError:  # Nobody would answer now: how long the conversation is can be told all the same.
+        size = 0
     chat.out.rows(reports.context(chat.session, size))
 
 
@@ -168,9 +175,7 @@ def undo(chat: Chat, _argument: str) -> Edit:
     chat.out.note("Taken back. The question stands in the line below; Ctrl-C clears it.")
     if exchange.private and not chat.private:
         chat.keep_private(WHOLLY)
-        chat.out.note(
-            "It was private, so this conversation stays on this machine from now on; /new begins an open one."
-        )
+        chat.out.note("It was private: this conversation stays on this machine from now on; /new begins an open one.")
     return Edit(exchange.question)
 
 
@@ -250,7 +255,11 @@ def setup(chat: Chat, _argument: str) -> None:
 def doctor(chat: Chat, _argument: str) -> None:
     """Tell what works here."""
     claude = reports.claude(chat.facts())
-    chat.out.rows(reports.doctor(chat.settings.path.parent, chat.hub, chat.model_folder, claude))
+    try:
+        folder = chat.model_folder
+    except EngineError:  # None is to run here; the providers are looked at all the same.
+        folder = STARTER
+    chat.out.rows(reports.doctor(chat.settings.path.parent, chat.hub, folder, claude))
 
 
 def shell(chat: Chat, argument: str) -> None:

@@ -35,9 +35,13 @@ class LineKeyboard:
         self.take_interrupt = self.stop_pressed = signals.take_interrupt
 
     def choice(self, keys: str) -> str:
-        """Wait for a line that begins with one of these letters; any other line, and Ctrl-C, is ""."""
-        line = typed_line(self.take_interrupt) or ""
-        return line.strip()[:1].lower() if line.strip()[:1].lower() in tuple(keys) else ""
+        """Wait for a line with one of these letters, or yes or no; any other line, and Ctrl-C, is "".
+
+        What was typed before the question was seen answers nothing.
+        """
+        drop_typed()
+        word = (typed_line(self.take_interrupt) or "").strip().lower()
+        return word[:1] if word in (*keys, "yes", "no") and word[:1] in keys else ""
 
 
 class LinePrompt:
@@ -123,6 +127,20 @@ class LinePrompt:
             except (OSError, ValueError, subprocess.CalledProcessError):
                 self._out.note("No editor could be run: name one in VISUAL or EDITOR.")
                 return text
+
+
+def drop_typed() -> None:
+    """Forget what was typed and not read yet: a question that matters is not answered by chance."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        while msvcrt.kbhit():
+            msvcrt.getwch()
+    else:
+        import termios
+
+        with contextlib.suppress(OSError, ValueError, termios.error):
+            termios.tcflush(sys.stdin, termios.TCIFLUSH)
 
 
 def typed_line(interrupted: Callable[[], bool]) -> str | None:

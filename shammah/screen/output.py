@@ -47,8 +47,7 @@ class Output:
 
     def note(self, text: str) -> None:
         """Write a remark of the program, dim."""
-        lines = textwrap.wrap(text, max(self.width(), 20), break_long_words=False, break_on_hyphens=False)
-        self._line(notice("\n".join(lines), self._color))
+        self._line(notice(self._wrapped(text), self._color))
 
     def rows(self, rows: Sequence[tuple[str, str]]) -> None:
         """Write a table of two columns."""
@@ -56,11 +55,14 @@ class Output:
 
     def error(self, error: ShammahError) -> None:
         """Write what is wrong and what to do next."""
-        self._line(error_lines(error))
+        self._line("\n".join(self._wrapped(line) for line in error_lines(error).split("\n")))
 
     def end_line(self) -> None:
         """Leave a line that something else began."""
         self._line("")
+
+    def _wrapped(self, text: str) -> str:
+        return textwrap.fill(text, max(self.width(), 20), break_long_words=False, break_on_hyphens=False)
 
     def _line(self, text: str) -> None:
         self._out.write(text + "\n")

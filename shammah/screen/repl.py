@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from shammah.attachments import Attachment, named_files, read_file, secret_of, with_files
+from shammah.attachments import Attachment, named_files, read_file, secret_in, secret_of, with_files
 from shammah.cloud.spending import Spending
 from shammah.config import Config, Local, Setting, settings
 from shammah.engines import Engines
@@ -18,7 +18,7 @@ from shammah.models.catalog import SIZES
 from shammah.models.wanted import licence_remark, settings_for
 from shammah.router import Facts, Mode, choose
 from shammah.screen import actions, reports
-from shammah.screen.answer import receipt_line, show_answer
+from shammah.screen.answer import receipt_line, sent_and_cost, show_answer
 from shammah.screen.commands import Completes, carry_out, is_command
 from shammah.screen.output import Output
 from shammah.screen.person import LineReader, Listener
@@ -29,6 +29,7 @@ from shammah.settings import Save, Settings
 
 LOCAL_MODE = "Local mode fetches nothing: /auto allows it, or run shammah models pull NAME"
 NOTHING_CHANGED = "Nothing was changed."
+STAYS = "what you type stays on this machine"
 STARTER_ONLY = (
     " The starter answers, and nothing is fetched in this run; /setup asks again, and so does the next start."
 )
@@ -111,7 +112,7 @@ class Chat:
 
     def question(self, text: str, files: Sequence[Attachment] = ()) -> Question:
         """A question, private where the conversation is, or where something in it looks like a secret."""
-        return Question(text, self._private or secret_of(text, files))
+        return Question(text, self.private or secret_of(text, files))
 
     def _ask(self, question: Question) -> None:
         """Ask a question and show the answer."""
@@ -120,15 +121,20 @@ class Chat:
         self.engines.cloud.want(self.config.cloud, self.mode)
         events = self.session.ask(question, self.facts, reports.options(self.config), self._permit)
         answer = self.out.answer(self.config.chat.markdown)
-        with self._keyboard.listening():
-            finish = show_answer(
-                events,
-                write=answer.write,
-                end=answer.end,
-                note=self.out.note,
-                waiting=self.out.waiting(),
-                stop_pressed=self._keyboard.stop_pressed,
-            )
+        try:
+            with self._keyboard.listening():
+                finish = show_answer(
+                    events,
+                    write=answer.write,
+                    end=answer.end,
+                    note=self.out.note,
+                    waiting=self.out.waiting(),
+                    stop_pressed=self._keyboard.stop_pressed,
+                )
+        except EngineError as error:
+            self.out.error(error)
+            self._tell_sent()
+            return
         self._tell_end(finish)
         self.engines.warm(self.facts(), self.session.messages())
 
@@ -136,7 +142,7 @@ class Chat:
         """Show what would leave this machine, and let the person decide; called while an answer is waited for."""
         self.out.note(reports.outgoing_line(outgoing))
         while True:
-            self.out.note("Send it? y sends, n keeps it here, v shows all of it")
+            self.out.note("Send it? y sends, n has it answered here, v shows all of it")
             match self._keyboard.choice("ynv"):
                 case "y":
                     return True
@@ -148,10 +154,13 @@ class Chat:
     def _tell_end(self, finish: Finish | None) -> None:
         receipt = self.session.receipt
         if finish is None:
-            self.out.note("… stopped. What was said is kept; /retry asks again.")
+            kept = "What was said is kept; " if self.session.exchanges[-1].answer else ""
+            self.out.note(f"… stopped. {kept}/retry asks again.")
+            self._tell_sent()
         elif finish.reason == "failed":
-            kept = "What was said is kept; /continue has it gone on with"
+            kept = "What was said is kept; /continue goes on from there"
             self.out.error(EngineError(finish.error, hint=f"{finish.hint}. {kept}"))
+            self._tell_sent()
         elif receipt is not None:
             if finish.reason == "length":
                 self.out.note("The answer reached its limit; generation.max_tokens or local.context sets it.")
@@ -162,18 +171,34 @@ class Chat:
         for notice in self.engines.news(reports.options(self.config), receipt.route.engine if receipt else ""):
             self.out.note(f"{notice.text}. {notice.hint}".rstrip(". ") + ".")
 
+    def _tell_sent(self) -> None:
+        """Tell what has left this machine for an answer that did not come to its end."""
+        receipt = self.session.receipt
+        if receipt and receipt.finish.spent.sent_bytes:
+            self.out.note(" · ".join([receipt.model, *sent_and_cost(receipt.finish.spent)]))
+
     def _refresh(self) -> None:
         """Take up what changed in config.toml; what is wrong there is told, and what was before it stays."""
         before = self.config
         try:
             self.config = self.settings.current()
             if self.config.routing.mode != before.routing.mode:
-                self._mode = None  # Of a change here and one in the file, the later counts.
+                self._take_mode_of_file()
             if self.config.chat.system != before.chat.system == self.session.conversation.system:
                 self.session.set_system(self.config.chat.system)
             self._want_models()
         except ShammahError as error:
             self.out.error(error)
+
+    def _take_mode_of_file(self) -> None:
+        """Of a change here and one in the file the later counts; but only the person here lifts their own /local."""
+        given = self.config.routing.mode
+        if self._mode == "local" and given in ("auto", "cloud"):
+            self.out.note(f"config.toml says {given} now; this chat stays local, as you typed; /{given} changes that.")
+            return
+        before, self._mode = self.mode, None
+        if before != given:
+            self.out.note(f"config.toml says {_MODES[given]}.")
 
     def _want_models(self) -> None:
         """Have the models that the settings ask for; the wrong name of one leaves those before at work."""
@@ -211,7 +236,7 @@ class Chat:
         if key == "routing.mode":
             self._mode = None
         self._refresh()
-        self.models.start()
+        self.start()
         self.out.note(f"{key} is now {reports.shown_value(self.config, key)}, in {self.settings.path}")
 
     def set_up(self, *, first: bool = False) -> None:
@@ -227,6 +252,9 @@ class Chat:
             self.settings.override("local.fetch", False)
         self._refresh()
         self.engines.cloud.want(self.config.cloud, self.mode)
+        if saved:
+            reads = STAYS if self.private else self._who_reads()
+            self.out.note(f"{reads[:1].upper()}{reads[1:]}.")
         if not first:
             self.models.retry()
             self.models.start()
@@ -259,11 +287,11 @@ class Chat:
     def resume(self, conversation: Conversation) -> None:
         """Go on with a past conversation: show its end, and have the model read it in the background."""
         turns = self.session.resume(conversation)
-        self._private = turns[-1].private if turns and turns[-1].private == actions.WHOLLY else ""
+        self._private = actions.kept_private(turns)
         if turns:
             ending = {"interrupted": " … (interrupted)", "failed": " … (failed)"}.get(turns[-1].reason, "")
             self.out.say(f"› {turns[-1].question}\n{turns[-1].answer}{ending}")
-        self.out.note(f"{len(turns)} turns of {conversation.id} are back.")
+        self.out.note(f"{reports.turns(len(turns))} of {conversation.id} {'is' if len(turns) == 1 else 'are'} back.")
         self.engines.warm(self.facts(), self.session.messages())
 
     # What the prompt asks for
@@ -279,7 +307,9 @@ class Chat:
     ) -> None:
         """A word of welcome, at the first run the set-up, the files of the command line, and what to go on with."""
         if not quiet:
-            self.out.note(f"shammah · {self._who_reads()} · /help shows what there is")
+            kept = private or (earlier is not None and actions.kept_private(self.store.turns(earlier.id)))
+            reads = STAYS if kept else self._who_reads()
+            self.out.note(f"shammah · {reads} · /help shows what there is")
         if first:
             self.set_up(first=True)
         else:
@@ -297,22 +327,32 @@ class Chat:
         """Where what is typed goes, in a few words."""
         if self.mode == "cloud":
             return "what you type goes to Claude"
-        if self.mode == "ask" or (self.mode == "auto" and self.config.cloud.allowed):
+        if self.may_leave:
             asked = " if you say yes" if self.mode == "ask" else ""
             return f"Claude is asked where the model here cannot answer{asked}"
-        return "what you type stays on this machine"
+        return STAYS
 
     def start(self) -> None:
         """Start in the background what is going to answer; called when the prompt is on the screen."""
         self.models.start()
         cloud = self.engines.cloud
         cloud.want(self.config.cloud, self.mode)
-        if self.mode in ("cloud", "ask") or self.config.cloud.allowed:
+        if self.may_leave:
             cloud.import_ahead()
 
     def facts(self, messages: Sequence[Message] = ()) -> Facts:
         """What the router needs to know now; of a conversation with these messages, also how long it is."""
-        return self.engines.facts(self.config, self.mode, messages)
+        return replace(self.engines.facts(self.config, self.mode, messages), private=self.private)
+
+    @property
+    def private(self) -> str:
+        """Why every question of this conversation stays on this machine, "" where they may leave."""
+        return self._private or secret_in(self.session.conversation.system, "the system prompt")
+
+    @property
+    def may_leave(self) -> bool:
+        """Whether the person lets questions go to Claude without naming it each time; in mode ask they are asked."""
+        return self.mode in ("cloud", "ask") or (self.mode == "auto" and self.config.cloud.allowed)
 
     @property
     def hub(self) -> str:
@@ -332,8 +372,9 @@ class Chat:
         """
         self.engines.cloud.want(self.config.cloud, "cloud")
         if self.engines.cloud.state == "no key":
+            trouble = self.engines.cloud.trouble
             self.engines.cloud.want(self.config.cloud, self.mode)
-            raise UsageError("There is no key for Claude", hint="/setup asks for it; or set ANTHROPIC_API_KEY")
+            raise UsageError(trouble, hint="/setup asks for it; or set ANTHROPIC_API_KEY")
         self.mode = "cloud"
 
     def next_mode(self) -> str:

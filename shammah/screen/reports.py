@@ -12,6 +12,7 @@ from shammah.cloud.spending import Day
 from shammah.config import Config, settings, toml_text, value_of
 from shammah.engine import Engine
 from shammah.engines import Engines
+from shammah.errors import EngineError
 from shammah.history.export import to_json, to_markdown
 from shammah.history.search import search
 from shammah.history.store import Cost, Store
@@ -117,7 +118,7 @@ def settings_table(config: Config, start: str = "") -> Rows:
 
 def models(found: Engines, facts: Facts) -> Rows:
     """The models that can answer here."""
-    answering = choose(facts).engine
+    answering = _answering(facts)[0]
     rows = [
         (("* " if name == answering else "  ") + engine.model, f"{_where(engine)} · {state_word(engine)}")
         for name, engine in found.items()
@@ -125,6 +126,15 @@ def models(found: Engines, facts: Facts) -> Rows:
     if line := way(found.models.state):
         rows.append(("", line))
     return [*rows, ("", "/model NAME takes a size, OWNER/NAME or a folder; shammah models list shows what fits here")]
+
+
+def _answering(facts: Facts) -> tuple[str, str]:
+    """The name of the engine that would answer now, "" where nobody would; and why."""
+    try:
+        route = choose(facts)
+    except EngineError as error:
+        return "", f"{error}. {error.hint}"
+    return route.engine, route.why
 
 
 def _where(engine: Engine) -> str:
@@ -146,12 +156,12 @@ def catalogue(models: Path, config: Config) -> Rows:
 
 def status(engines: Engines, facts: Facts, config: Path, history: Path) -> Rows:
     """Model, state, memory, Claude and files."""
-    engine, found = engines.answering(facts), engines.models
-    rows = [
-        ("answers", f"{engine.model}: {choose(facts).why}"),
-        ("state", _state_in_full(engine)),
-        ("memory", str(machine.memory())),
-    ]
+    (name, why), found = _answering(facts), engines.models
+    engine = engines.get(name)
+    rows = [("answers", f"{engine.model if engine else 'nobody'}: {why}")]
+    if engine:
+        rows.append(("state", _state_in_full(engine)))
+    rows.append(("memory", str(machine.memory())))
     if line := way(found.state):
         rows.append(("on its way", line))
     if isinstance(found.state, bootstrap.Failed):
@@ -169,6 +179,8 @@ def claude(facts: Facts) -> str:
     """Whether Claude may be asked, and can."""
     if facts.mode == "local":
         return "never asked: mode local sends nothing"
+    if facts.private:
+        return f"never asked in this conversation: {facts.private}"
     if facts.cloud == "no key":
         return "not set up: no key is here; shammah setup asks for it"
     when = {
@@ -191,7 +203,10 @@ def _state_in_full(engine: Engine) -> str:
 def receipt(last: Receipt) -> Rows:
     """All there is to know of the last answer: who gave it and why, tokens, time, what was sent, what it costs."""
     finish = last.finish
-    rows = [("answered by", f"{last.route.engine} · {last.model}"), ("why", last.route.why)]
+    asked = "answered by" if finish.usage.completion_tokens else "asked"
+    rows = [(asked, f"{last.route.engine} · {last.model}"), ("why", last.route.why)]
+    if finish.reason in ("interrupted", "failed"):
+        rows.append(("ended", f"{finish.reason}: {finish.error}" if finish.error else "stopped"))
     rows += [("before", told) for told in last.before]
     sent = ", ".join(sent_and_cost(finish.spent))
     return [*rows, ("tokens", _tokens(finish.usage)), ("time", _time(finish.timing)), ("left this machine", sent)]
@@ -229,8 +244,10 @@ def _requests(count: int) -> str:
 
 def outgoing_line(outgoing: Outgoing) -> str:
     """What would leave this machine, in one line."""
-    count = len(outgoing.messages)
-    parts = [f"{count} message{'' if count == 1 else 's'}", f"{outgoing.characters:,} characters"]
+    before = sum(message.role == "user" for message in outgoing.messages) - 1
+    with_it = f"this question, {before} exchange{'' if before == 1 else 's'} before it" if before else "this question"
+    system = ["the system prompt"] if any(message.role == "system" for message in outgoing.messages) else []
+    parts = [with_it, *system, f"{outgoing.characters:,} characters"]
     if outgoing.withheld:
         parts.append(f"{outgoing.withheld} private {'turn is' if outgoing.withheld == 1 else 'turns are'} left out")
     return f"To Claude ({outgoing.model}) would go: {', '.join(parts)}."
@@ -257,8 +274,17 @@ def context(session: Session, size: int) -> Rows:
 
 def conversations(store: Store, limit: int = 20) -> Rows:
     """Past conversations, the last first."""
-    rows = [(c.id, f"{_when(c.updated)} · {c.turns} turns · {c.title}") for c in store.conversations(limit)]
+    rows = [(c.id, f"{_when(c.updated)} · {turns(c.turns)} · {c.title}") for c in store.conversations(limit)]
     return rows or [("", "No conversation is saved yet.")]
+
+
+def turns(count: int) -> str:
+    """So many turns.
+
+    >>> turns(1)
+    '1 turn'
+    """
+    return f"{count:,} turn" + ("" if count == 1 else "s")
 
 
 def hits(store: Store, words: str) -> Rows:
@@ -269,9 +295,8 @@ def hits(store: Store, words: str) -> Rows:
 
 def export(session: Session, store: Store, form: str) -> str:
     """The conversation as "json" or "md"."""
-    turns = store.turns(session.conversation.id)
     write = to_json if form == "json" else to_markdown
-    return write(session.conversation, turns)
+    return write(session.conversation, store.turns(session.conversation.id))
 
 
 def _when(moment: datetime) -> str:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 from shammah.cloud.access import CloudPlan, check_key
 from shammah.cloud.key import Found, Key, find
-from shammah.cloud.spending import Spending
 from shammah.config import Cloud
 from shammah.environment import Environment
 from shammah.errors import CloudError, ConfigError
@@ -54,7 +53,7 @@ class ClaudeQuestions:
 
     def _key(self, found: Found | None) -> Consent:
         if found and found.notice:
-            self.person.say(f"{found.notice.text}. {found.notice.hint}.")
+            self.person.say(found.notice.told)
         if found and found.where == "environment":
             self.person.say("The key in ANTHROPIC_API_KEY is used, and kept nowhere.")
             return self._with(found)
@@ -109,5 +108,4 @@ class ClaudeQuestions:
         return True
 
     def _plan(self, key: Key) -> CloudPlan:
-        base_url = self.environment.anthropic_base_url
-        return CloudPlan(self.home.folder, key.reveal(), base_url, Spending(self.home.spending))
+        return replace(CloudPlan.of(self.environment), environment_key=key.reveal())

@@ -99,7 +99,7 @@ class Interview:
         return asked(self.person, self._fetching(choice, repo, offer))
 
     def _fetching(self, choice: Choice, repo: str, offer: Offer | None) -> Question[bool]:
-        size = f"{offer.download} come" if offer else "It comes"
+        size = f"{offer.model.download_text} come" if offer else "It comes"
         host = urlsplit(self.environment.hf_endpoint).netloc
         name = choice.repo or (offer.model.size if offer else "")
         about = (

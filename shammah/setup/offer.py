@@ -33,12 +33,6 @@ class Offer:
         return self.found.model
 
     @property
-    def download(self) -> str:
-        """What is to be fetched, for a person."""
-        about = "" if self.model.listed_bytes is not None else "about "
-        return f"{about}{size_text(self.model.download_bytes)}"
-
-    @property
     def verdict(self) -> str:
         """Whether it fits, in a few words: the first obstacle, and a licence that is not free."""
         against = [_AGAINST[one.cause] for one in self.found.obstacles if one.cause in _AGAINST]
@@ -50,7 +44,7 @@ class Offer:
         """Size, download, memory, tokens per second, seconds to the first word, verdict: see `HEAD`."""
         return (
             self.model.size,
-            "is here" if self.here else self.download.replace("about ", "~"),
+            "is here" if self.here else self.model.download_text.replace("about ", "~"),
             size_text(self.found.peak_bytes),
             _speed(self.found.tokens_per_s),
             f"{self.found.first_token_s:.1f} s",

@@ -11,15 +11,16 @@ from __future__ import annotations
 import io
 import json
 import socket
-import ssl
 import struct
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any, Literal, get_args
+
+from tests.servers.loopback import Loopback, Server
 
 KEY = "sk-ant-loopback-0123456789"
 MODEL = "claude-sonnet-5-5"
@@ -126,7 +127,7 @@ class Asked:
     body: Mapping[str, Any]
 
 
-class Claude:
+class Claude(Loopback):
     """Serves until it is left; `faults` are played for one request each, then every request gets `answer`."""
 
     def __init__(self, answer: Play | None = None, *, key: str = KEY, certificate: Path | None = None) -> None:
@@ -137,28 +138,10 @@ class Claude:
         self.asked: list[Asked] = []
         self.models: list[dict[str, Any]] = [_model("claude-sonnet-5-5"), _model("claude-haiku-4-5")]
         self.connections = 0
-        self.over = threading.Event()
         self.struck = threading.Event()
         self._raw: list[bytes] = []
         self._guard = threading.Lock()
-        self._server = _Server(self)
-        if certificate:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(certificate)
-            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
-        self.port = self._server.server_address[1]
-        self.url = f"{'https' if certificate else 'http'}://127.0.0.1:{self.port}"
-
-    def __enter__(self) -> Claude:
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.over.set()
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        super().__init__(_Handler, certificate)
 
     @property
     def heard(self) -> bytes:
@@ -267,19 +250,6 @@ def _wrong(how: How, events: Sequence[bytes]) -> bytes:
             return event(nothing) + events[-1]
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
-    request_queue_size = 64
-
-    def __init__(self, claude: Claude) -> None:
-        self.claude = claude
-        super().__init__(("127.0.0.1", 0), _Handler)
-
-    def handle_error(self, *_: object) -> None:
-        """A client that goes away is what many tests are about."""
-
-
 class _Heard(io.RawIOBase):
     """Reads a connection and keeps what comes."""
 
@@ -298,11 +268,11 @@ class _Heard(io.RawIOBase):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    server: _Server
+    server: Server
 
     def setup(self) -> None:
         super().setup()
-        self.claude = self.server.claude
+        self.claude: Claude = self.server.owner
         self.claude.connections += 1
         self.request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.rfile = io.BufferedReader(_Heard(self.connection, self.claude))

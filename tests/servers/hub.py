@@ -15,7 +15,6 @@ import hashlib
 import json
 import re
 import socket
-import ssl
 import struct
 import threading
 import time
@@ -24,13 +23,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from tests.servers.loopback import Loopback, Server
+
 Route = Literal["info", "tree", "resolve", "cdn"]
-ROUTES: tuple[Route, ...] = ("info", "tree", "resolve", "cdn")
 PIECE = 16 * 1024
 
 _API = re.compile(r"/api/models/(?P<repo>[^/]+/[^/]+)/(?P<what>revision|tree)/(?P<revision>[^/]+)")
@@ -150,7 +150,7 @@ class Asked:
     headers: Mapping[str, str]
 
 
-class Hub:
+class Hub(Loopback):
     """Serves until it is left; `faults` may be set for each route at any time."""
 
     def __init__(
@@ -168,27 +168,9 @@ class Hub:
         self.large = large
         self.faults: dict[Route, list[Fault]] = {}
         self.asked: list[Asked] = []
-        self.over = threading.Event()
         self._sent: dict[str, int] = {}
         self._guard = threading.Lock()
-        self._server = _Server(self)
-        self.port = self._server.server_address[1]
-        if certificate:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(certificate)
-            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
-        self.url = f"{'https' if certificate else 'http'}://{endpoint_host}:{self.port}"
-
-    def __enter__(self) -> Hub:
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.over.set()
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        super().__init__(_Handler, certificate, endpoint_host)
 
     def sent(self, *routes: Route, path: str = "") -> int:
         """Bytes of bodies handed to the system for these routes (none: all), for paths that end so."""
@@ -265,26 +247,13 @@ def _digest(path: Path, _changed: int, size: int, git: bool) -> str:
     return made.hexdigest()
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
-    request_queue_size = 64
-
-    def __init__(self, hub: Hub) -> None:
-        self.hub = hub
-        super().__init__(("127.0.0.1", 0), _Handler)
-
-    def handle_error(self, *_: object) -> None:
-        """A client that goes away is what many tests are about."""
-
-
 class _GoneError(Exception):
     """The connection was ended on purpose."""
 
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    server: _Server
+    server: Server
 
     def setup(self) -> None:
         # A small buffer, so that bytes counted as sent are bytes that arrive.
@@ -302,7 +271,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._serve()
 
     def _serve(self) -> None:
-        self.hub = self.server.hub
+        self.hub: Hub = self.server.owner
         address = unquote(urlsplit(self.path).path)
         try:
             if found := _API.fullmatch(address):
