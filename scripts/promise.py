@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -49,14 +50,24 @@ class Reached:
         return f"{'kept  ' if self.held else 'MISSED'}  promise {self.number}: {self.figure}"
 
 
-def write(path: Path | None, results: Iterable[Reached]) -> None:
-    """Write results where `scripts/promises` reads them; without a path, nowhere."""
+def write(path: Path | None, results: Iterable[Reached], *, more: bool = False) -> None:
+    """Write results where `scripts/promises` reads them; without a path, nowhere. `more` are still to come."""
     if path is not None:
         rows = [{"what": WHAT[result.number], **asdict(result)} for result in results]
-        path.write_text(json.dumps({"promises": rows}, indent=1) + "\n", encoding="utf-8")
+        path.write_text(json.dumps({"promises": rows, "more": more}, indent=1) + "\n", encoding="utf-8")
 
 
-def read(path: Path) -> list[Reached]:
-    """What was written."""
-    rows = json.loads(path.read_text(encoding="utf-8"))["promises"]
-    return [Reached(int(row["number"]), str(row["figure"]), str(row["aim"]), row["held"] is True) for row in rows]
+def read(path: Path) -> tuple[list[Reached], bool]:
+    """What was written, and whether that is all."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    rows = content["promises"]
+    found = [Reached(int(row["number"]), str(row["figure"]), str(row["aim"]), row["held"] is True) for row in rows]
+    return found, not content["more"]
+
+
+def heed_signals() -> None:
+    """Take every signal again: what was started with nohup or in the background hands ignored ones on to the chats."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for name in ("SIGHUP", "SIGQUIT"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_DFL)

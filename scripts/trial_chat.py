@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Try to make the real chat, in a real terminal, break its promises 1, 2, 11, 14, 17 and 18.
+"""Try to make the real chat, in a real terminal, break its promises 1, 2, 9, 11, 14, 17 and 18.
 
     python scripts/trial_chat.py                            # all of them at full length, about two hours
-    python scripts/trial_chat.py 2 11 --count 20            # two of them, 20 times each
+    python scripts/trial_chat.py --only 2 11 --count 20     # two of them, 20 times each
     python scripts/trial_chat.py --json figures.json        # the figures for docs/promises.md
 
 Prints one line for each promise; exit status 1 where one was missed. POSIX only; needs the test extra.
@@ -11,8 +11,10 @@ Prints one line for each promise; exit status 1 where one was missed. POSIX only
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import random
+import shutil
 import signal
 import statistics
 import sys
@@ -28,13 +30,17 @@ sys.path.insert(0, str(ROOT))
 
 import psutil
 
-from scripts.promise import Reached, write
+from scripts.promise import Reached, heed_signals, write
 from shammah.errors import HistoryError
+from shammah.models import catalog
+from shammah.screen.keys import LEAVE_WITHIN
 from shammah.screen.safe_text import safe_text
 from tests.endless import endless_model
+from tests.servers.hub import Cut, Drip, Fault, Hub, Pace, Route, Silence
 from tests.terminal import (
     CTRL_C,
     CTRL_D,
+    CTRL_U,
     CTRL_Z,
     PASTE_OFF,
     PASTE_ON,
@@ -49,6 +55,7 @@ from tests.terminal import (
 CLEAR_LINE = "\x1b[2K"
 MOST_MISSING_MS = 250.0
 MOST_STOP_MS = 300.0
+MOST_ECHO_MS = 100.0
 MOST_NEXT_S = 5.0
 
 
@@ -180,16 +187,89 @@ def _timed(chat: Terminal, at: int) -> list[tuple[str, float]]:
     return characters
 
 
+# Promise 9: keys while a model is on its way
+
+EXPORT = ROOT / "tests" / "data" / "tiny_export"
+SMALLEST = catalog.find("0.5b")
+KEY = "ж"
+"""A letter that nothing else on the screen has."""
+
+ON_ITS_WAY: dict[str, dict[Route, list[Fault]]] = {
+    "slow": {"cdn": [Pace(20_000)]},
+    "cut every 64 KB": {"cdn": [Pace(200_000), Cut(65_536, reset=True)]},
+    "a byte in 8 s": {"cdn": [Drip(8.0)]},
+    "hanging": {"cdn": [Silence()]},
+    "silent listing": {"info": [Silence()]},
+    "prepared and loaded": {},
+}
+
+
+@contextlib.contextmanager
+def hub(room: Room) -> Iterator[Hub]:
+    """A hub with the smallest model of the family, in small."""
+    folder = room.folder / f"hub-{room.homes}"
+    shutil.copytree(EXPORT, folder / SMALLEST.repo)
+    with Hub(folder) as running:
+        yield running
+
+
+def fetching(room: Room, running: Hub, *arguments: str) -> Terminal:
+    """A chat that wants the smallest model and finds this hub; with arguments, another command that does."""
+    home = room.home()
+    with (home / "config.toml").open("a") as settings:
+        settings.write('[local]\nsize = "0.5b"\n[routing]\nreserve_ram_gb = 0.0\n')
+    return Terminal(home, *arguments, environment={"HF_ENDPOINT": running.url, "HF_HUB_OFFLINE": ""})
+
+
+def try_keys(room: Room, count: int) -> Reached:
+    """Type while a model is fetched over lines of every kind, prepared and loaded; time how long a letter takes."""
+    times = {kind: list(_echoes(room, faults, count)) for kind, faults in ON_ITS_WAY.items()}
+    every = [time for kind in times.values() for time in kind]
+    most = _percentile(every, 0.99)
+    return Reached(
+        9,
+        f"{len(every)} keys typed while a model is on its way, shown after p50 {statistics.median(every):.0f} ms, "
+        f"p99 {most:.0f} ms ({', '.join(f'{kind} {_percentile(found, 0.99):.0f}' for kind, found in times.items())})",
+        f"keys shown in at most {MOST_ECHO_MS:.0f} ms (p99) throughout",
+        most <= MOST_ECHO_MS,
+    )
+
+
+def _echoes(room: Room, faults: dict[Route, list[Fault]], count: int) -> Iterator[float]:
+    with hub(room) as running:
+        running.faults.update(faults)
+        with fetching(room, running, "-q") as chat:
+            chat.until(lambda: chat.at_prompt and bool(running.asked), "nothing is fetched")
+            for number in range(count):
+                if number % 40 == 0:
+                    chat.press(CTRL_U)
+                    chat.until(lambda: KEY not in chat.line, "the line cannot be cleared")
+                chat.pump(room.chance.uniform(0, 0.1))
+                yield _echo(chat, number % 40 + 1)
+
+
+def _echo(chat: Terminal, letters: int) -> float:
+    """Press a key; returns the milliseconds until the line shows so many of its letter."""
+    start = time.monotonic()
+    chat.press(KEY)
+    while chat.line.count(KEY) < letters:
+        chat.pump(0.001)
+        assert time.monotonic() < start + 30, f"no letter; the screen:\n{chat.display}"
+    return 1000 * (chat.chunks[-1][0] - start)
+
+
 # Promise 11: Ctrl-C at random times
 
 
 def try_stops(room: Room, count: int) -> Reached:
-    """Press Ctrl-C while a model loads, while it reads and while it answers; time how long the prompt takes."""
-    loads, reads = max(count // 5, 1), max(count * 2 // 5, 1)
+    """Press Ctrl-C while a model loads, reads, answers and is fetched; time how long the prompt takes."""
+    each = max(count // 5, 1)
     times = {
-        "load": [_stop_load(room) for _ in range(loads)],
-        "prefill": list(_stop_answers(room, reads, reading=True)),
-        "decode": list(_stop_answers(room, max(count - loads - reads, 1), reading=False)),
+        "load": [_stop_load(room) for _ in range(each)],
+        "prefill": list(_stop_answers(room, each, reading=True)),
+        "decode": list(_stop_answers(room, each, reading=False)),
+        "answer during a download": list(_stop_while_fetching(room, each)),
+        "models pull": [_stop_pull(room, number) for number in range(max(count - 4 * each, 1))],
     }
     every = [time for kind in times.values() for time in kind]
     middle, most = statistics.median(every), _percentile(every, 0.99)
@@ -222,6 +302,43 @@ def _stop_answers(room: Room, count: int, *, reading: bool) -> Iterator[float]:
                 chat.begin("tell me more", characters=1)
             chat.pump(room.chance.uniform(0, 0.15 if reading else 0.5))
             yield _stop(chat)
+
+
+def _stop_while_fetching(room: Room, count: int) -> Iterator[float]:
+    """The starter answers, while a larger model is fetched over a bad line."""
+    with hub(room) as running:
+        running.faults["cdn"] = [Pace(20_000)]
+        with fetching(room, running, "-q", "--temperature", "2") as chat:
+            chat.wait_for("MB ·")
+            stopped = 0
+            while stopped < count:
+                chat.ask("/new")
+                chat.send("tell me more")
+                chat.pump(room.chance.uniform(0, 0.1))
+                if chat.at_prompt:  # The starter was done before.
+                    continue
+                stopped += 1
+                yield _stop(chat)
+                if "again leaves" in chat.display:  # It was done just then, and the next one would leave the chat.
+                    chat.pump(LEAVE_WITHIN)
+
+
+def _stop_pull(room: Room, number: int) -> float:
+    """`models pull` over a line that is slow or hangs, in turn; what it started must end with it."""
+    kind: Fault = Silence() if number % 2 else Pace(20_000)
+    route: Route = "info" if number % 4 == 3 else "cdn"
+    with hub(room) as running:
+        running.faults[route] = [kind]
+        with fetching(room, running, "models", "pull", "0.5b") as pulling:
+            pulling.until(lambda: bool(running.asked), "nothing is asked of the hub")
+            pulling.pump(room.chance.uniform(0, 0.5))
+            started = psutil.Process(pulling.pid).children(recursive=True)
+            start = time.monotonic()
+            pulling.press(CTRL_C)
+            pulling.until(lambda: pulling.ended, "it does not stop")
+            seconds = time.monotonic() - start
+            assert gone(started), "a loader runs on"
+            return 1000 * seconds
 
 
 def _stop(chat: Terminal) -> float:
@@ -498,6 +615,7 @@ def _quiet(chat: Terminal) -> None:
 TRIALS: dict[int, tuple[Callable[[Room, int], Reached], int]] = {
     1: (try_kills, 1_000),
     2: (try_streaming_kills, 500),
+    9: (try_keys, 200),
     11: (try_stops, 200),
     14: (try_worker_deaths, 100),
     17: (try_endings, 3),
@@ -508,22 +626,21 @@ TRIALS: dict[int, tuple[Callable[[Room, int], Reached], int]] = {
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    known = ", ".join(map(str, TRIALS))
-    parser.add_argument("promises", type=int, nargs="*", help=f"of {known}; all where none is named")
+    parser.add_argument("--only", type=int, nargs="+", choices=TRIALS, help="these promises")
     parser.add_argument("--count", type=int, help="how often, instead of the full length")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     chosen = parser.parse_args()
-    if unknown := set(chosen.promises) - set(TRIALS):
-        parser.error(f"there is no trial of {unknown.pop()}, only of {known}")
+    heed_signals()
     results = []
     with tempfile.TemporaryDirectory(prefix="trial-chat-") as folder:
         endless = endless_model(Path(folder) / "endless")
-        for promise in chosen.promises or TRIALS:
+        for promise in chosen.only or TRIALS:
             trial, count = TRIALS[promise]
             room = Room(Path(folder) / str(promise), endless, random.Random(chosen.seed))
             results.append(trial(room, min(chosen.count or count, count)))
             print(results[-1], flush=True)
+            write(chosen.json, results, more=True)
     write(chosen.json, results)
     return 0 if all(result.held for result in results) else 1
 

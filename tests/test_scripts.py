@@ -1,4 +1,4 @@
-"""scripts/start, scripts/test and scripts/check: when the environment is made, mended or used, with no network.
+"""The scripts: when start, test and check make the environment, with no network; how promises keeps its page.
 
 The real scripts run in a small project of their own, which is built by a backend that lies in it and needs nothing.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -389,3 +390,72 @@ def test_check_looks_at_the_scripts_without_a_suffix_too() -> None:
 @pytest.mark.parametrize("name", ["scripts/start", "scripts/test", "scripts/check", "scripts/readme", ".ci/run"])
 def test_the_scripts_can_be_started_by_their_name(name: str) -> None:
     assert (SCRIPTS.parent / name).stat().st_mode & 0o111 == 0o111
+
+
+# scripts/promises
+
+STAND_IN = """
+import sys
+from pathlib import Path
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from scripts.promise import Reached, write
+words = sys.argv[1:]
+tried = words[words.index("--only") + 1 : words.index("--json")] if "--only" in words else ["3", "4"]
+write(Path(words[-1]), [Reached(int(number), f"{number} | {words[0]}", "all", True) for number in tried])
+"""
+
+HALF = STAND_IN.replace('["3", "4"]', '["21"]').replace("])\n", "], more=True)\nraise ValueError\n")
+
+
+@pytest.fixture
+def promises(tmp_path: Path) -> Path:
+    """scripts/promises beside trials that only say what they were asked for."""
+    folder = tmp_path / "scripts"
+    folder.mkdir()
+    for name in ("promises", "promise.py", "machine.py"):
+        shutil.copy(SCRIPTS / name, folder)
+    (folder / "trial_history.py").write_text(STAND_IN)
+    (folder / "trial_config.py").write_text("raise SystemExit(3)\n")
+    (folder / "trial_network.py").write_text(HALF)
+    return folder / "promises"
+
+
+def _rows(promises: Path, *arguments: str) -> tuple[int, list[list[str]]]:
+    """The exit status of a run, and the cells of each row of the page after it."""
+    status = subprocess.run([sys.executable, str(promises), *arguments], capture_output=True, check=False).returncode
+    page = promises.parent.parent / "docs" / "promises.md"
+    lines = page.read_text(encoding="utf-8").splitlines() if page.exists() else []
+    return status, [line.strip("| ").split(" | ") for line in lines if line.startswith("| ") and line[2].isdecimal()]
+
+
+def test_a_trial_renews_its_own_rows_and_leaves_the_others(promises: Path) -> None:
+    _rows(promises, "--only", "trial_config")
+    _rows(promises, "--only", "trial_history")
+    status, rows = _rows(promises, "--only", "trial_history:4", "--short")
+    assert status == 0
+    assert [(row[0], row[2]) for row in rows] == [
+        ("3", "3 \\| --kills"),
+        ("4", "4 \\| --kills"),
+        ("5", "the trial broke off"),
+    ]
+    lengths = [row[5].split(", ")[1] for row in rows]
+    assert lengths == ["full", "short", "full"]
+
+
+def test_each_row_of_the_page_tells_its_day_and_the_load(promises: Path) -> None:
+    _, [row, *_] = _rows(promises, "--only", "trial_history")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d, full, load [\d.]+ before and [\d.]+ after", row[5])
+
+
+def test_a_trial_that_breaks_off_is_a_missed_promise(promises: Path) -> None:
+    status, [[number, *_, held, _, shown_by]] = _rows(promises, "--only", "trial_config")
+    assert (status, number, held, shown_by) == (1, "5", "**no**", "`scripts/trial_config.py`")
+
+
+def test_a_trial_that_breaks_off_half_way_keeps_what_it_has_shown(promises: Path) -> None:
+    status, rows = _rows(promises, "--only", "trial_network")
+    assert (status, [(row[0], row[4]) for row in rows]) == (1, [("21", "yes"), ("25", "**no**")])
+
+
+def test_a_quick_look_at_the_promises_writes_nothing(promises: Path) -> None:
+    assert _rows(promises, "--quick", "--only", "trial_history") == (0, [])
