@@ -18,6 +18,7 @@ from shammah.history.writer import AnswerWriter
 from shammah.message import Event, Finish, Message, Notice, Options, Piece, Reason, Spent, Timing, Trimmed
 from shammah.router import AskedFor, Facts, Route, choose
 
+KEPT = "you kept it on this machine"
 PRIVATE_IN_VIEW = "it was answered with what is private in view"
 RETRY_LOCAL = "/retry local asks on this machine"
 
@@ -104,6 +105,7 @@ class Session:
             yield from memory.notices()
             while finish is None:
                 route, engine = self._route(attempts, facts, permit)
+                memory.stays(attempts.question.private)
                 self.receipt = Receipt(route, engine.model, attempts.end("interrupted"), tuple(attempts.before))
                 memory.answered_by(Origin(route.engine, engine.model, route.why, self.receipt.before))
                 yield from attempts.notices(route, engine)
@@ -114,8 +116,9 @@ class Session:
         finally:
             # Also when the caller closes us in the middle: then the answer so far is what was said.
             finish = finish or attempts.end("interrupted")
+            memory.stays(attempts.question.private)
             memory.finish(finish)
-            self._keep(question, memory, former)
+            self._keep(attempts.question, memory, former)
             if self.receipt:
                 self.receipt = replace(self.receipt, finish=finish)
         yield from memory.notices()
@@ -303,14 +306,14 @@ class _Attempts:
         self.error = self.error if self.error and route.engine == "starter" else error
 
     def keep_here(self) -> None:
-        """The person did not let the question leave.
+        """The person did not let the question leave: it stays for good.
 
         Raises:
             EngineError: it was meant for Claude alone.
         """
         if self.question.asked_for == "claude":
             raise EngineError("Nothing was sent: you kept the question here", hint=RETRY_LOCAL)
-        self.question = replace(self.question, asked_for="local")
+        self.question = replace(self.question, asked_for="local", private=self.question.private or KEPT)
 
     def notices(self, route: Route, engine: Engine) -> Iterator[Notice]:
         """Tell of who failed since the last time, and who answers instead."""
@@ -353,12 +356,20 @@ class _Memory:
         self._notices: list[Notice] = []
         self._store = store
         self._origin = Origin()
+        self._private = question.private
         self._writer: AnswerWriter | None = None
         self.turn: int | None = None
         retries = former.turn if former else None
         with self._told():
             self.turn = store.begin_turn(conversation, question.text, private=question.private, retries=retries).id
             self._writer = AnswerWriter(store, self.turn)
+
+    def stays(self, private: str) -> None:
+        """The turn must not leave this machine, and why; "" leaves it as it is."""
+        if self.turn is not None and private != self._private:
+            self._private = private
+            with self._told():
+                self._store.keep_private(self.turn, private)
 
     def answered_by(self, origin: Origin) -> None:
         self._origin = origin

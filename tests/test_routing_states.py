@@ -31,7 +31,7 @@ from shammah.history.opening import memory_store
 from shammah.message import Event, Finish, Message, Notice, Options, Spent
 from shammah.models.engines import LocalModels
 from shammah.router import Facts, Mode, ModelState
-from shammah.session import AskedFor, Outgoing, Question, Session
+from shammah.session import KEPT, AskedFor, Outgoing, Question, Session
 from tests.fakes import FakeEngine, Script, finish_of, said
 from tests.servers.claude import KEY, Answer, Claude, Cut, Play, Status
 
@@ -315,7 +315,7 @@ class Routing(RuleBasedStateMachine):
         self.check_end(ending)
         self.check_consent(question, heard, ending.permits, bold)
         self.check_receipt(ending, sent)
-        self.check_history(question, ending)
+        self.check_history(question, ending, bold)
         self.check_somebody_answered(question, ending, ready, bold)
         if len(self.claude.questions) > asked:
             self.check_what_claude_got(question, ending)
@@ -372,9 +372,10 @@ class Routing(RuleBasedStateMachine):
             receipt.route.engine == "claude" and said(ending.events).startswith("Well")
         )
 
-    def check_history(self, question: Question, ending: Ending) -> None:
+    def check_history(self, question: Question, ending: Ending, bold: bool) -> None:
         turn, receipt = self.store.turns(self.session.conversation.id)[-1], self.session.receipt
-        assert (turn.question, turn.private) == (question.text, question.private)
+        refused = bool(ending.permits) and not bold and question.asked_for != "claude"
+        assert (turn.question, turn.private) == (question.text, question.private or (KEPT if refused else ""))
         assert turn.answer == said(ending.events)
         assert turn.reason == ("failed" if ending.error else finish_of(ending.events).reason)
         if receipt:

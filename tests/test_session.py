@@ -502,6 +502,19 @@ def test_after_a_no_the_next_engine_answers_and_is_not_followed_by_another_quest
     assert session.receipt.route.engine == "starter"
 
 
+def test_what_was_kept_by_a_no_stays_when_a_later_question_may_leave(room: Room) -> None:
+    other = claude(Script(["From afar."]))
+    room.permits = False
+    session = room.among(ASK, claude=other, starter=FakeEngine(Script(["From here."])))
+    room.ask("Keep this")
+    room.permits = True
+    events = room.ask("Send this")
+    assert said(events) == "From afar."
+    assert other.asked == [[user("Send this")]]
+    assert room.shown[-1].withheld == 1
+    assert session.resume(room.store.find(session.conversation.id))[0].private == "you kept it on this machine"
+
+
 def test_a_no_to_what_was_meant_for_claude_is_an_end_and_the_answer_before_stays(room: Room) -> None:
     room.permits = False
     other = claude()

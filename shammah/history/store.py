@@ -236,6 +236,11 @@ class Store:
         with self.writing() as database:
             _set_origin(database, turn_id, origin)
 
+    def keep_private(self, turn_id: int, why: str) -> None:
+        """Note that a turn must not leave this machine."""
+        with self.writing() as database:
+            database.execute("UPDATE turns SET private = ? WHERE id = ?", (_storable(why), turn_id))
+
     def spend(self, turn_id: int, spent: Spent) -> None:
         """Note what has left this machine until now, so that even an answer cut off by a crash tells it."""
         with self.writing(GLIMPSE_S) as database:
