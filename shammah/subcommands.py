@@ -121,7 +121,7 @@ def _doctor(_given: argparse.Namespace, environment: Environment) -> None:
         folder = folder_to_load("", config.local, home.models)
     except (ConfigError, ModelError) as error:
         trouble = [("trouble", f"{error}. {error.hint}.")]
-    quiet = environment.hf_offline or config.routing.mode == "local"
+    quiet = environment.hf_offline or config.routing.mode == "local" or not config.local.fetch
     hub = "" if quiet else environment.hf_endpoint
     _print_rows([*trouble, *reports.doctor(home.folder, hub, folder, _claude(config, environment))])
 

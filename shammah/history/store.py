@@ -333,9 +333,9 @@ def _touch(database: sqlite3.Connection, conversation_id: str, now: str) -> None
 def _set_title(database: sqlite3.Connection, conversation_id: str, title: str) -> None:
     """Name the conversation after its first question, also after the one before was undone."""
     database.execute(
-        """UPDATE conversations SET title = ?1
-        WHERE id = ?2 AND NOT EXISTS (SELECT 1 FROM turns WHERE conversation = ?2 AND NOT undone)""",
-        (title, conversation_id),
+        """UPDATE conversations SET title = ?
+        WHERE id = ? AND NOT EXISTS (SELECT 1 FROM turns WHERE conversation = ? AND NOT undone)""",
+        (title, conversation_id, conversation_id),
     )
 
 
@@ -346,7 +346,8 @@ def _insert_piece(database: sqlite3.Connection, turn_id: int, text: str, at: int
 
 def _join_pieces(database: sqlite3.Connection, turn_id: int) -> None:
     database.execute(
-        "UPDATE turns SET answer = (SELECT whole_answer FROM readable_turns WHERE id = ?1) WHERE id = ?1", (turn_id,)
+        "UPDATE turns SET answer = (SELECT whole_answer FROM readable_turns WHERE id = ?) WHERE id = ?",
+        (turn_id, turn_id),
     )
     database.execute("DELETE FROM pieces WHERE turn = ?", (turn_id,))
 

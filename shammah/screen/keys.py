@@ -57,16 +57,17 @@ def key_bindings(next_mode: Callable[[], str], hint: Callable[[str], None]) -> K
     line = has_focus(DEFAULT_BUFFER)
     insert = (emacs_insert_mode | vi_insert_mode) & line
 
+    last_stop = [-LEAVE_WITHIN]
+
     @keys.add("enter", filter=insert)
     def _send(event: KeyPressEvent) -> None:
+        last_stop[0] = -LEAVE_WITHIN  # The two that leave come one after the other.
         event.current_buffer.validate_and_handle()
 
     @keys.add("c-j", filter=insert)
     @keys.add("escape", "enter", filter=~vi_mode & line)
     def _new_line(event: KeyPressEvent) -> None:
         event.current_buffer.newline(copy_margin=False)
-
-    last_stop = [-LEAVE_WITHIN]
 
     @keys.add("c-c", filter=line)
     @keys.add("<sigint>", filter=line)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from prompt_toolkit import PromptSession
@@ -86,7 +87,13 @@ class Prompt:
             EOFError: the person leaves.
         """
         self._session.editing_mode = EditingMode.VI if vi else EditingMode.EMACS
-        return self._session.prompt(default=default, pre_run=lambda: self._begin(in_editor))
+        while True:
+            try:
+                return self._session.prompt(default=default, pre_run=partial(self._begin, in_editor))
+            except KeyboardInterrupt:
+                # asyncio gives its signal handler back in two steps; a Ctrl-C between them comes here, with a line that
+                # was just sent. It is offered again: neither the line nor the chat is lost.
+                default, in_editor = self._session.default_buffer.text, False
 
     def _begin(self, in_editor: bool) -> None:
         self._loop = asyncio.get_running_loop()

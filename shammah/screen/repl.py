@@ -357,7 +357,7 @@ class Chat:
     @property
     def hub(self) -> str:
         """The hub's address, "" where it may not be asked."""
-        return "" if self.mode == "local" else self.models.hub
+        return "" if self.mode == "local" or not self.config.local.fetch else self.models.hub
 
     @property
     def model_folder(self) -> Path:
@@ -374,7 +374,7 @@ class Chat:
         if self.engines.cloud.state == "no key":
             trouble = self.engines.cloud.trouble
             self.engines.cloud.want(self.config.cloud, self.mode)
-            raise UsageError(trouble, hint="/setup asks for it; or set ANTHROPIC_API_KEY")
+            raise UsageError(trouble, hint="Set ANTHROPIC_API_KEY, or give one in /setup")
         self.mode = "cloud"
 
     def next_mode(self) -> str:

@@ -308,6 +308,8 @@ PACKAGES = (
     "onnxruntime-genai",
     "onnx",
     "huggingface-hub",
+    "anthropic",
+    "httpx2",
     "numpy",
     "tokenizers",
     "jinja2",
@@ -346,7 +348,7 @@ def _hub(endpoint: str) -> str:
     import urllib.request
 
     if not endpoint:
-        return "not asked: local mode, or HF_HUB_OFFLINE is set"
+        return "not asked: local mode, local.fetch is false, or HF_HUB_OFFLINE is set"
     try:
         with urllib.request.urlopen(urllib.request.Request(endpoint, method="HEAD"), timeout=5):
             return f"{endpoint} answers"

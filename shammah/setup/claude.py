@@ -37,7 +37,7 @@ class ClaudeQuestions:
         budget = self.now.daily_budget_usd
         most = f"at most ${budget:.2f} a day" if budget else "with no limit a day"
         about = (
-            "May questions go to Claude, at Anthropic, while the model loads or when it fails? "
+            "May questions go to Claude, at Anthropic, while the model here loads, when it fails, or where none is? "
             f"Yes sends them the conversation and costs money, {most}; each answer says so. No keeps everything here."
         )
         if not asked(self.person, yes_or_no(about, self.now.allowed)):
