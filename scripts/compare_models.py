@@ -21,6 +21,9 @@ from shammah.loader.prepare.read import read_export
 from shammah.loader.prepare.recipe import prepare
 from shammah.loader.prepare.synthesise import synthesise
 from shammah.machine import usable_processors
+from shammah.models.catalog import FREE, Model, Shape
+from shammah.models.choose import tokens_per_s
+from shammah.models.machine import look, measure_bandwidth
 
 PROMPT, ANSWER = 512, 64
 """Tokens of the prompt, and of the answer that is timed."""
@@ -60,7 +63,22 @@ def comparison(folder: Path, peer: Peer | None, rounds: int) -> Section:
         f"Medians of {rounds} fresh processes of each kind, taken in turn; {usable_processors()} threads, "
         f"a prompt of {PROMPT} tokens, then {ANSWER} tokens, greedy."
     )
-    return Section(f"{folder.name}: as downloaded, prepared, and llama.cpp", how, list(_rows(found)))
+    rows = [*_rows(found), predicted(folder, found["prepared"].decode)]
+    return Section(f"{folder.name}: as downloaded, prepared, and llama.cpp", how, rows)
+
+
+def predicted(folder: Path, decode: float) -> Row:
+    """The speed that `shammah models list` would tell of this export here, against the one that was measured."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    hidden, heads = config["hidden_size"], config["num_attention_heads"]
+    shape = Shape(
+        config["num_hidden_layers"], heads, config["num_key_value_heads"], hidden // heads, hidden,
+        config["intermediate_size"], config["vocab_size"], config["tie_word_embeddings"],
+    )  # fmt: skip
+    model = Model(folder.name, "instruct", shape, FREE, exists=True, listed_bytes=None, one_matrix=shape.shared)
+    speed = tokens_per_s(model, look(folder, measure_bandwidth(usable_processors())), PROMPT + ANSWER // 2)
+    figure = f"{speed:.1f}/s, {speed / decode - 1:+.0%} of the measured".replace("%", " %")
+    return Row("predicted decode, by a probe of the memory", figure, "within 30 %", abs(speed / decode - 1) <= 0.3)
 
 
 def _forms(folder: Path, scratch: Path) -> Mapping[str, Path]:
