@@ -34,8 +34,8 @@ SMALL_LAPTOP = machine(2.2, 12)
 LAPTOP = machine(5, 25)
 DESKTOP = machine(12, 40)
 SERVER = machine(60, 150, processors=32)
-MEASURED = Machine(25 * GB, 16 * GB, 2, frozenset({"avx2", "avx512_vnni"}), bandwidth=30e9, disk_free=80 * GB)
-"""The machine that the figures of 0.5B come from."""
+MEASURED = Machine(25 * GB, 16 * GB, 2, frozenset({"avx2", "avx512_vnni"}), bandwidth=25e9, disk_free=80 * GB)
+"""The machine that the figures come from."""
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_a_containers_limit_counts_not_the_machines_memory() -> None:
 def test_the_choice_is_told_with_its_numbers_and_what_keeps_the_next_larger_away() -> None:
     choice = choose(LAPTOP, 4096, 1.0)
     assert "Qwen2.5-1.5B-Instruct is the largest for this machine: about 2.0 GB of memory and" in choice.why
-    assert "Qwen2.5-3B-Instruct is for research only" in choice.why
+    assert "Qwen2.5-3B-Instruct would give" in choice.why
 
 
 def test_the_starter_answers_with_the_reason_where_nothing_fits() -> None:
@@ -105,7 +105,7 @@ def test_the_list_says_of_each_model_what_speaks_against_it() -> None:
     assert causes == {
         "0.5b": set(),
         "1.5b": set(),
-        "3b": {"licence", "unknown"},
+        "3b": {"licence", "speed", "unknown"},
         "7b": {"memory", "speed", "unknown"},
         "14b": {"memory", "speed", "unknown"},
     }
@@ -179,7 +179,8 @@ def test_more_bandwidth_and_more_processors_never_slow_a_model_down(model: Model
 
 
 def test_the_speed_of_the_smallest_is_what_was_measured() -> None:
-    assert 54 * 0.7 <= tokens_per_s(find("0.5b"), MEASURED) <= 72 * 1.3
+    assert tokens_per_s(find("0.5b"), MEASURED) == pytest.approx(35.8, rel=0.3)
+    assert tokens_per_s(find("1.5b"), MEASURED) == pytest.approx(12.9, rel=0.3)
     assert 250 * 0.7 <= 512 / predicted_first_token_s(find("0.5b"), MEASURED, 512) <= 300 * 1.3
 
 

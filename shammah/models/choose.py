@@ -18,9 +18,10 @@ SPEED_CONTEXT = 512
 WORTH_HAVING = 1024
 """Tokens of context below which a chat is no pleasure."""
 
-BANDWIDTH_SHARE = 1.0
-"""Of the probed bandwidth, what reading weights reaches. To be calibrated: 0.5B decodes 54 to 72 tokens/s on 2
-processors with AVX512-VNNI, which is 30 GB/s of weights (2026-11-21)."""
+BANDWIDTH_SHARE = 0.55
+"""Of the probed bandwidth, what reading weights reaches, in bytes of the files: packed in memory they are more. With it
+0.5B and 1.5B are predicted within 15 % of the 35.8 and 12.9 tokens/s measured, the probe telling 24 to 28 GB/s
+(2 processors with AVX512-VNNI, `scripts/bench --compare`, 2026-11-21)."""
 ASSUMED_BANDWIDTH = 15e9
 """Where it was not measured: a laptop with two channels of DDR4, bytes per second."""
 CACHE_SHARE = 0.25
