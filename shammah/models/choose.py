@@ -22,7 +22,7 @@ BANDWIDTH_SHARE = 0.55
 """Of the probed bandwidth, what reading weights reaches, in bytes of the files: packed in memory they are more. With it
 0.5B and 1.5B are predicted within 15 % of the 35.8 and 12.9 tokens/s measured, the probe telling 24 to 28 GB/s
 (2 processors with AVX512-VNNI, `scripts/bench --compare`, 2026-11-21)."""
-ASSUMED_BANDWIDTH = 15e9
+ASSUMED_BANDWIDTH = 20e9
 """Where it was not measured: a laptop with two channels of DDR4, bytes per second."""
 CACHE_SHARE = 0.25
 """Of the same, what attention reaches on the cache: 2 ms for 512 tokens of 0.5B (12 % of a token, 2026-11-21)."""
