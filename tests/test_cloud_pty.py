@@ -18,7 +18,7 @@ from tests.terminal import CTRL_C, Terminal, terminal, turns
 
 SHORT = ("--max-tokens", "8", "--temperature", "0")
 LOCAL = "nothing sent"
-ALL = "v shows all of it"
+ASKED = "Send it? y sends, n has it answered here, v shows all of it"
 
 
 @pytest.fixture
@@ -114,16 +114,16 @@ def test_mode_ask_sends_only_what_it_got_a_yes_for(chat: Terminal, claude: Claud
     for key in ("n", CTRL_C):
         chat.ask("/new")
         chat.enter("hello there")
-        chat.until(lambda: words(chat.display).endswith(ALL), "it does not ask")
+        chat.until(lambda: words(chat.display).endswith(ASKED), "it does not ask")
         assert "would go: this question, 11 characters." in words(chat.display)
         chat.press(key)
         chat.until(lambda: chat.at_prompt, "no prompt")
         assert claude.heard == b""
     chat.ask("/new")
     chat.enter("hello again")
-    chat.until(lambda: words(chat.display).endswith(ALL), "it does not ask")
+    chat.until(lambda: words(chat.display).endswith(ASKED), "it does not ask")
     chat.press("v")
-    chat.wait_for("user:\nhello again")
+    chat.until(lambda: words(chat.display).endswith(f"user: hello again {ASKED}"), "it does not ask again")
     assert claude.heard == b""
     chat.press("y")
     chat.wait_for("Well, and", 60)
@@ -238,6 +238,6 @@ def test_on_a_terminal_of_lines_a_line_typed_too_early_is_no_yes(home: Path, cla
         dumb.press("/set routing.mode ask\r")
         dumb.wait_for("routing.mode is now")
         dumb.press("hello\ryes\r")
-        dumb.wait_for(ALL)
+        dumb.wait_for(ASKED)
         dumb.until(lambda: LOCAL in words(dumb.display) or nag(dumb), "it does not answer")
     assert claude.heard == b""

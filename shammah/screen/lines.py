@@ -34,12 +34,10 @@ class LineKeyboard:
         self.listening = signals.ending_held
         self.take_interrupt = self.stop_pressed = signals.take_interrupt
 
-    def choice(self, keys: str) -> str:
-        """Wait for a line with one of these letters, or yes or no; any other line, and Ctrl-C, is "".
-
-        What was typed before the question was seen answers nothing.
-        """
+    def choice(self, keys: str, ask: Callable[[], None]) -> str:
+        """Ask, and wait for a line with one of these letters, or yes or no; any other line, and Ctrl-C, is ""."""
         drop_typed()
+        ask()
         word = (typed_line(self.take_interrupt) or "").strip().lower()
         return word[:1] if word in (*keys, "yes", "no") and word[:1] in keys else ""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -49,6 +50,9 @@ class Listener(Protocol):
         """Whether an interrupt came from outside since the last call."""
         ...
 
-    def choice(self, keys: str) -> str:
-        """Wait, inside `listening`, for one of these keys; "" where the person stops or wants none of them."""
+    def choice(self, keys: str, ask: Callable[[], None]) -> str:
+        """Ask, and wait for one of these keys, inside `listening`; "" where the person stops or wants none of them.
+
+        What was typed before the question was shown answers nothing.
+        """
         ...

@@ -142,8 +142,7 @@ class Chat:
         """Show what would leave this machine, and let the person decide; called while an answer is waited for."""
         self.out.note(reports.outgoing_line(outgoing))
         while True:
-            self.out.note("Send it? y sends, n has it answered here, v shows all of it")
-            match self._keyboard.choice("ynv"):
+            match self._keyboard.choice("ynv", lambda: self.out.note(_SEND_IT)):
                 case "y":
                     return True
                 case "v":
@@ -436,6 +435,7 @@ class Chat:
         return next((_values(setting) for setting in settings() if setting.key == key), ())
 
 
+_SEND_IT = "Send it? y sends, n has it answered here, v shows all of it"
 _MODES: dict[Mode, str] = {
     "auto": "auto: the router chooses who answers",
     "local": "local: only models on this machine answer",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from prompt_toolkit.input import Input
 from prompt_toolkit.input.typeahead import store_typeahead
@@ -54,10 +54,11 @@ class Keyboard:
                 self._waiting.append(press)
         return stop
 
-    def choice(self, keys: str) -> str:
-        """Wait for one of these keys; what was typed before the question was seen answers nothing."""
+    def choice(self, keys: str, ask: Callable[[], None]) -> str:
+        """Ask, and wait for one of these keys; what was typed before the question was shown answers nothing."""
         if self.stop_pressed():
             return ""
+        ask()
         while True:
             time.sleep(_LOOK_EVERY)
             if self.take_interrupt():
