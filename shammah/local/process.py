@@ -18,6 +18,8 @@ from shammah.pipes import command, spawn
 
 LOG_LIMIT = 1_000_000
 """Bytes: a larger log is begun anew."""
+_ENDING = 1.0
+"""Seconds that a process whose output has ended gets to end itself."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,8 @@ class WorkerProcess:
                     receive(decode(line))
                 except ValueError:
                     break  # A torn line: the worker died while it wrote.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=_ENDING)  # Its own status tells the cause; a signal from here would hide it.
         self._process.kill()
         self._requests.put(None)
         receive(Ended(self._process.wait()))
