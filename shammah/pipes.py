@@ -67,6 +67,11 @@ def spawn(program: Sequence[str], environment: Mapping[str, str], errors: int) -
     )
 
 
+def private_stdin() -> BinaryIO:
+    """Standard input for a thread that reads it to its end; the interpreter cannot end while one holds its own."""
+    return os.fdopen(os.dup(0), "rb")
+
+
 def private_stdout() -> BinaryIO:
     """Keep standard output for replies; whatever a library prints goes to standard error."""
     replies = os.fdopen(os.dup(1), "wb")

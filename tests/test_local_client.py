@@ -159,6 +159,14 @@ def test_a_death_by_lack_of_memory_is_named_as_a_guess(engine: LocalEngine) -> N
     assert finish_of(list(answer)).error == "The model worker was ended by SIGKILL, perhaps because memory ran out"
 
 
+def test_a_worker_that_ends_by_itself_is_told_with_the_status_it_ended_with(make: Maker, tmp_path: Path) -> None:
+    (tmp_path / "onnxruntime.py").write_text("raise ImportError('not for this machine')\n")
+    broken = {**worker_environment(), "PYTHONPATH": str(tmp_path)}
+    with pytest.raises(WorkerError, match="ended with status 1") as told:
+        ask(make(environment=broken))
+    assert told.value.hint
+
+
 # A worker that hangs
 
 

@@ -21,7 +21,7 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 from shammah import environment
 from shammah.errors import HubError, ShammahError
 from shammah.models.protocol import Failed, Fetch, Reply, decode, encode
-from shammah.pipes import private_stdout
+from shammah.pipes import private_stdin, private_stdout
 
 
 def main() -> int:
@@ -29,7 +29,7 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # The chat process decides what Ctrl-C means.
     send = _sender(private_stdout())
     requests: queue.SimpleQueue[Fetch] = queue.SimpleQueue()
-    threading.Thread(target=_listen, args=(sys.stdin.buffer, requests), daemon=True).start()
+    threading.Thread(target=_listen, args=(private_stdin(), requests), daemon=True).start()
     send(_carried_out(requests.get(), send))
     # Threads may still wait for an answer from the network, which nobody wants any more.
     os._exit(0)

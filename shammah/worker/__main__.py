@@ -17,14 +17,15 @@ os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 from shammah.local.protocol import Reply, Request, Stop, decode, encode
+from shammah.pipes import private_stdin, private_stdout
 
 
 def main() -> int:
     """Serve until the parent closes the pipe."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # The chat process decides what Ctrl-C means.
-    replies = _private_stdout()
+    replies = private_stdout()
     inbox = Inbox()
-    threading.Thread(target=_listen, args=(sys.stdin.buffer, inbox), daemon=True).start()
+    threading.Thread(target=_listen, args=(private_stdin(), inbox), daemon=True).start()
 
     def send(reply: Reply) -> None:
         try:
@@ -71,13 +72,6 @@ def _listen(requests: BinaryIO, inbox: Inbox) -> None:
         for line in requests:
             inbox.put(decode(line))
     os._exit(0)  # The parent is gone; the main thread may be deep in a model run.
-
-
-def _private_stdout() -> BinaryIO:
-    """Keep standard output for replies; whatever a library prints goes to standard error."""
-    replies = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
-    return replies
 
 
 if __name__ == "__main__":
