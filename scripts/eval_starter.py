@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +24,8 @@ from shammah.local.client import LocalEngine, ModelSpec
 from shammah.message import Message, Options, Piece
 from shammah.paths import STARTER
 
-HELD_OUT = ROOT / "tests" / "data" / "starter_heldout.jsonl"
+EXAMS = [ROOT / "tests" / "data" / name for name in ("starter_heldout.jsonl", "starter_heldout_2.jsonl")]
+"""The second is by a third hand, who saw neither the training text nor the model nor the first."""
 REPORT = ROOT / "docs" / "starter.md"
 REFUSAL = "i know only shammah itself"
 AIMS = {"on": 0.85, "off": 0.90, "follow": 0.75}
@@ -49,17 +50,21 @@ def main() -> int:
     parser.add_argument("--wrong", action="store_true", help="show the answers that were wrong")
     parser.add_argument("--write", action="store_true", help="write docs/starter.md")
     given = parser.parse_args()
-    questions = [json.loads(line) for line in HELD_OUT.read_text(encoding="utf-8").splitlines()]
-    step = max(1, len(questions) // given.sample) if given.sample else 1
-    results = examine(questions[::step], given.model)
+    exams = {path: questions_of(path) for path in EXAMS}
+    step = max(1, sum(map(len, exams.values())) // given.sample) if given.sample else 1
+    results = {path: examine(questions[::step], given.model) for path, questions in exams.items()}
     if given.wrong:
-        for result in results:
-            if not result.right:
-                print(f"{result.id}  {' / '.join(result.turns)}\n    {result.answer}")
-    print(table(results))
+        for result in [result for exam in results.values() for result in exam if not result.right]:
+            print(f"{result.id}  {' / '.join(result.turns)}\n    {result.answer}")
+    print(tables(results))
     if given.write:
         REPORT.write_text(report(results, given.model), encoding="utf-8")
-    return 0 if all(share(results, kind) >= aim for kind, aim in AIMS.items()) else 1
+    return 0 if all(share(exam, kind) >= aim for exam in results.values() for kind, aim in AIMS.items()) else 1
+
+
+def questions_of(exam: Path) -> list[dict[str, object]]:
+    """The questions of an exam, each with its kind, its turns and what a right answer must hold."""
+    return [json.loads(line) for line in exam.read_text(encoding="utf-8").splitlines()]
 
 
 def examine(questions: Sequence[dict[str, object]], folder: Path) -> list[Result]:
@@ -103,6 +108,11 @@ def share(results: Sequence[Result], kind: str) -> float:
     return sum(chosen) / len(chosen) if chosen else 1.0
 
 
+def tables(results: Mapping[Path, Sequence[Result]]) -> str:
+    """The scores of each exam as a Markdown table."""
+    return "\n\n".join(f"`{path.relative_to(ROOT).as_posix()}`:\n\n{table(exam)}" for path, exam in results.items())
+
+
 def table(results: Sequence[Result]) -> str:
     """The scores as a Markdown table."""
     lines = ["| held-out questions | asked | right | share | aim |", "|---|---|---|---|---|"]
@@ -112,7 +122,7 @@ def table(results: Sequence[Result]) -> str:
     return "\n".join(lines)
 
 
-def report(results: Sequence[Result], folder: Path) -> str:
+def report(results: Mapping[Path, Sequence[Result]], folder: Path) -> str:
     """docs/starter.md: how the model was made, how large it is, how it scores."""
     made = json.loads((folder / "training.json").read_text(encoding="utf-8"))
     size = sum(path.stat().st_size for path in folder.iterdir())
@@ -129,10 +139,11 @@ This page is written by `scripts/eval_starter.py --write`.
 {rows}
 | bytes in the package | {size:,} |
 
-{table(results)}
+{tables(results)}
 
-The questions in `tests/data/starter_heldout.jsonl` were written before the training, by another hand than the training
-text, and the training stream refuses them. An on-topic answer is right when it contains the command, setting or fact
+The questions were written before the training, by other hands than the training text, and the training stream refuses
+them. Those of the second exam were written just before this training, by someone who had seen neither the training text
+nor the first exam. An on-topic answer is right when it contains the command, setting or fact
 that any right answer must contain; a refusal when it says that it knows only shammah itself and names the way out.
 """
 

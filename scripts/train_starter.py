@@ -4,7 +4,8 @@
     pip install -e '.[train]'
     python scripts/train_starter.py
 
-Takes about 100 minutes on two processors with bfloat16 units. The same seed on the same machine gives the same model.
+Takes about 80 minutes on two processors with bfloat16 units and a C++ compiler, twice that without the compiler. The
+same seed on the same machine gives the same model.
 """
 
 from __future__ import annotations
@@ -13,20 +14,25 @@ import argparse
 import json
 import os
 import random
+import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-# Large blocks go back to the system at every step otherwise, and come back page by page: a third of the time.
-_MALLOC = {
+_BEFORE_TORCH = {
+    # Large blocks go back to the system at every step otherwise, and come back page by page: a third of the time.
     "MALLOC_MMAP_THRESHOLD_": "4000000000",
     "MALLOC_TRIM_THRESHOLD_": "8000000000",
     "MALLOC_TOP_PAD_": "100000000",
+    # A thread that waits for the other spins otherwise, on the processor that the other needs: with one more program
+    # at work on two processors a step takes five times as long.
+    "OMP_WAIT_POLICY": "PASSIVE",
 }
 if sys.platform == "linux" and "MALLOC_TRIM_THRESHOLD_" not in os.environ:
-    os.environ.update(_MALLOC)
+    os.environ.update(_BEFORE_TORCH)
     os.execv(sys.executable, [sys.executable, *sys.argv])
 
 import torch
@@ -41,14 +47,14 @@ from starter_training.conversations import (
 )
 from starter_training.corpus import TEXT_FOLDER, Fact, all_answers, expand, read_facts
 from starter_training.export import write
-from starter_training.network import Network, Shape
+from starter_training.network import Layer, Network, Shape
 from starter_training.noise import Noise, read_synonyms
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 ROOT = Path(__file__).resolve().parent.parent
-HELD_OUT = ROOT / "tests" / "data" / "starter_heldout.jsonl"
+EXAMS = ROOT / "tests" / "data"
 BITS, EMBEDDING_BITS = 4, 8
 DECIDED = 4
 """Layers after which the answer shall be chosen, so that the rest can write it out."""
@@ -75,8 +81,10 @@ def main() -> None:
         tokenizer = train_tokenizer(tokenizer_samples(facts, noise, given.seed), shape.vocab_size)
         given.out.mkdir(parents=True, exist_ok=True)
         write_tokenizer(tokenizer, given.out)
-    stream = Conversations(facts, tokenizer, noise, random.Random(given.seed + 1), read_held_out(HELD_OUT))
+    stream = Conversations(facts, tokenizer, noise, random.Random(given.seed + 1), read_held_out(EXAMS))
     network = Network(shape)
+    if shutil.which("c++"):
+        Layer.forward = torch.compile(Layer.forward, dynamic=True)  # type: ignore[method-assign]
     print(f"{len(facts)} facts, {sum(p.numel() for p in network.parameters()) / 1e6:.1f} M parameters", flush=True)
     started = time.monotonic()
     resumed_at = steps_done(given.checkpoint)
@@ -100,7 +108,7 @@ def main() -> None:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=ROOT / "shammah" / "starter" / "model")
-    parser.add_argument("--steps", type=int, default=9800)
+    parser.add_argument("--steps", type=int, default=10_000)
     parser.add_argument("--tokens", type=int, default=4096, help="tokens in one step")
     parser.add_argument("--rate", type=float, default=0.01, help="peak learning rate of Muon")
     parser.add_argument("--threads", type=int, default=2)
@@ -139,7 +147,9 @@ def train(network: Network, stream: Conversations, answers: int, given: argparse
     network.train()
     losses: list[float] = []
     started = time.monotonic()
-    parts = [batch(stream, given.tokens * (1 - GARBLED), given.seed, beginnings) for beginnings in BEGINNINGS]
+    known, unknown = given.tokens * (1 - GARBLED), given.tokens * GARBLED
+    parts = [batches(partial(stream.draw, share), _ids_of, known, given.seed) for share in BEGINNINGS]
+    prompts = batches(stream.garbled, len, unknown, given.seed)
     first_words = torch.tensor(stream.first_words())
     learners = [network, chooser, *optimisers]
     done = steps_done(given.checkpoint)
@@ -157,7 +167,7 @@ def train(network: Network, stream: Conversations, answers: int, given: argparse
         samples = next(parts[min(len(parts) * step // given.steps, len(parts) - 1)])
         loss, choice_loss = loss_of(network, chooser, samples)
         (WRITING * loss + choice_loss).backward()
-        follow_loss = following(network, chooser, garbled(stream, given.tokens * GARBLED), first_words)
+        follow_loss = following(network, chooser, next(prompts), first_words)
         follow_loss.backward()
         torch.nn.utils.clip_grad_norm_(others, 1.0)
         for optimiser in optimisers:
@@ -201,18 +211,24 @@ def schedule(step: int, steps: int) -> float:
     return min((step + 1) / 100, 1.0, max(fall, 0.01))
 
 
-def batch(stream: Conversations, tokens: float, seed: int, beginnings: float) -> Iterator[list[Sample]]:
-    """Batches of about `tokens` ids, each of conversations of like length, in random order."""
+T = TypeVar("T")
+
+
+def batches(draw: Callable[[], T], length: Callable[[T], int], tokens: float, seed: int) -> Iterator[list[T]]:
+    """Batches of about `tokens` ids, each of things of like length, in random order."""
     rng = random.Random(seed + 2)
     while True:
-        pool = sorted((stream.draw(beginnings) for _ in range(3000)), key=lambda sample: len(sample.ids))
-        batches: list[list[Sample]] = [[]]
-        for sample in pool:
-            if batches[-1] and (len(batches[-1]) + 1) * len(sample.ids) > tokens:
-                batches.append([])
-            batches[-1].append(sample)
-        rng.shuffle(batches)
-        yield from batches
+        drawn: list[list[T]] = [[]]
+        for thing in sorted((draw() for _ in range(3000)), key=length):
+            if drawn[-1] and (len(drawn[-1]) + 1) * length(thing) > tokens:
+                drawn.append([])
+            drawn[-1].append(thing)
+        rng.shuffle(drawn)
+        yield from drawn
+
+
+def _ids_of(sample: Sample) -> int:
+    return len(sample.ids)
 
 
 def loss_of(network: Network, chooser: nn.Linear, samples: list[Sample]) -> tuple[Tensor, Tensor]:
@@ -235,14 +251,6 @@ def loss_of(network: Network, chooser: nn.Linear, samples: list[Sample]) -> tupl
     choices = chooser(torch.cat([output[list(rows), list(places)] for output in (decided, hidden)]).float())
     written = F.cross_entropy(logits, ids[:, 1:][learnt[:, 1:]])
     return written, F.cross_entropy(choices, torch.tensor(answers * 2))
-
-
-def garbled(stream: Conversations, tokens: float) -> list[list[int]]:
-    """Prompts without a known answer, of about so many ids."""
-    prompts = [stream.garbled()]
-    while sum(map(len, prompts)) < tokens:
-        prompts.append(stream.garbled())
-    return prompts
 
 
 def following(network: Network, chooser: nn.Linear, prompts: list[list[int]], first_words: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ sys.path.insert(0, str(ROOT / "scripts"))
 
 from starter_training.corpus import Fact, all_answers, expand, read_facts  # noqa: E402
 
+EXAMS = ROOT / "tests" / "data"
 FACTS = read_facts()
 QUOTED = [quote for answer in all_answers(FACTS) for quote in re.findall("`([^`]+)`", answer)]
 VARIABLES = {
@@ -76,6 +77,14 @@ def test_every_subcommand_in_an_answer_exists():
             assert match[1] in words or '"' in quote, quote
 
 
+def test_every_command_flag_and_setting_is_in_an_answer():
+    quoted = " ".join(QUOTED)
+    commands = [command.names for command in COMMANDS]
+    flags = [action.option_strings for action in parser()._actions if action.option_strings]
+    for names in [*commands, *flags, *([setting.key] for setting in settings())]:
+        assert any(re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", quoted) for name in names), names
+
+
 def test_every_variable_in_an_answer_exists():
     named = {word for quote in QUOTED for word in re.findall(r"\b[A-Z]+_[A-Z_]+\b", quote)}
     assert named <= VARIABLES
@@ -100,11 +109,12 @@ def test_every_pattern_expands_to_a_question_without_brackets():
             assert not re.search(r"[\[\]{}|]", expand(pattern, fact.pools, rng)), pattern
 
 
-def test_the_exam_is_large_enough_and_covers_every_command_and_setting():
-    lines = (ROOT / "tests" / "data" / "starter_heldout.jsonl").read_text(encoding="utf-8").splitlines()
-    exam = [json.loads(line) for line in lines]
-    assert len({question["id"] for question in exam}) == len(exam) >= 150
-    assert {question["kind"] for question in exam} == {"on", "off", "follow"}
+def test_each_exam_is_large_enough_and_has_questions_of_every_kind():
+    files = [path.read_text(encoding="utf-8") for path in sorted(EXAMS.glob("starter_heldout*.jsonl"))]
+    assert len(files) == 2
+    for exam in ([json.loads(line) for line in file.splitlines()] for file in files):
+        assert len({question["id"] for question in exam}) == len(exam) >= 150
+        assert {question["kind"] for question in exam} == {"on", "off", "follow"}
 
 
 def test_the_training_stream_never_contains_a_question_of_the_exam():
@@ -112,7 +122,7 @@ def test_the_training_stream_never_contains_a_question_of_the_exam():
     from starter_training.conversations import Conversations, plain, read_held_out
     from starter_training.noise import Noise
 
-    held_out = read_held_out(ROOT / "tests" / "data" / "starter_heldout.jsonl")
+    held_out = read_held_out(EXAMS)
     rng = random.Random(1)
     tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE())
     stream = Conversations(FACTS, tokenizer, Noise({}, rng), rng, held_out)

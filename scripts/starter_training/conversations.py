@@ -41,10 +41,10 @@ def plain(question: str) -> str:
     return re.sub(r"\W+", " ", question.lower()).strip()
 
 
-def read_held_out(path: Path) -> frozenset[str]:
-    """The questions of the exam, as `plain` writes them: the last turn of each conversation."""
-    lines = path.read_text(encoding="utf-8").splitlines()
-    return frozenset(plain(json.loads(line)["turns"][-1]) for line in lines)
+def read_held_out(folder: Path) -> frozenset[str]:
+    """The questions of the exams, as `plain` writes them: the last turn of each conversation."""
+    exams = [path.read_text(encoding="utf-8") for path in sorted(folder.glob("starter_heldout*.jsonl"))]
+    return frozenset(plain(json.loads(line)["turns"][-1]) for exam in exams for line in exam.splitlines())
 
 
 def train_tokenizer(samples: Iterator[str], vocab_size: int) -> Tokenizer:
@@ -115,7 +115,7 @@ class Conversations:
         Finding the right answer is harder than writing it out, and needs many more questions.
         """
         if self._rng.random() < beginnings:
-            turns = [self._single()] if self._rng.random() < 0.88 else self._with_follow_up()
+            turns = [self._single()] if self._rng.random() < 0.82 else self._with_follow_up()
             return self.encode(turns, last_answer=BEGINNING)
         kind = self._rng.random()
         if kind < 0.45:
