@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 from shammah.local.client import LocalEngine, ModelSpec, Ready
 from shammah.machine import memory_of
@@ -41,10 +41,6 @@ def run_bench(
 ) -> list[tuple[str, str]]:
     """Measure the model in `folder`; rows of a name and the median of `count` rounds."""
     rounds = measure(ModelSpec(folder.name, folder, context, threads), environment, count)
-
-    def median(values: Sequence[float]) -> float:
-        return statistics.median(values)
-
     prompt = rounds[0].prompt_tokens
     return [
         ("model", str(folder)),

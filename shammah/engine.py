@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from typing import Protocol
 
 from shammah.message import Event, Finish, Message, Options, Piece, Reason, Spent, Timing, Usage, Waiting
@@ -42,9 +42,8 @@ class Engine(Protocol):
 class Tally:
     """Counts tokens and time of one answer while its events pass by, so that any end has its figures."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._started = clock()
+    def __init__(self) -> None:
+        self._started = time.monotonic()
         self._first: float | None = None
         self._last = 0.0
         self._tokens = 0
@@ -60,7 +59,7 @@ class Tally:
     def see(self, event: Event) -> None:
         """Take note of an event."""
         if isinstance(event, Piece):
-            self._last = self._clock()
+            self._last = time.monotonic()
             if self._first is None:
                 self._first = self._last
             self._tokens += event.tokens
@@ -72,7 +71,7 @@ class Tally:
 
     def finish(self, reason: Reason, error: str = "", hint: str = "") -> Finish:
         """The end of the answer, with what was counted until now."""
-        now = self._clock()
+        now = time.monotonic()
         first = (self._first or now) - self._started
         between = self._last - (self._first or 0.0)
         speed = (self._tokens - 1) / between if self._tokens > 1 and between > 0 else 0.0

@@ -19,7 +19,7 @@ from shammah.screen.reports import duration
 from shammah.screen.safe_text import safe_text
 
 
-def pull(name: str, local: Local, reserve_gb: float, environment: Environment, out: TextIO = sys.stderr) -> None:
+def pull(name: str, local: Local, reserve_gb: float, environment: Environment) -> None:
     """Fetch and prepare the model that the name stands for.
 
     Raises:
@@ -31,14 +31,20 @@ def pull(name: str, local: Local, reserve_gb: float, environment: Environment, o
         raise UsageError(f"{name} is a folder that can be loaded as it is", hint=f"shammah models use {name}")
     automatic.check_before_fetch(source, local.context, reserve_gb)
     if remark := licence_remark(name, local.variant):
-        out.write(remark + "\n")
-    home = Home(environment.home)
-    request = Fetch(
-        source.repo, str(home.models), source.file, endpoint=environment.hf_endpoint, offline=environment.hf_offline,
-        keep_download=local.keep_download, threads=local.threads,
+        sys.stderr.write(remark + "\n")
+    _follow(_request(source, local, environment), Home(environment.home), Progress(source.name, sys.stderr))
+
+
+def _request(source: Source, local: Local, environment: Environment) -> Fetch:
+    return Fetch(
+        source.repo, str(Home(environment.home).models), source.file, endpoint=environment.hf_endpoint,
+        offline=environment.hf_offline, keep_download=local.keep_download, threads=local.threads,
     )  # fmt: skip
+
+
+def _follow(request: Fetch, home: Home, show: Progress) -> None:
+    """Have it carried out, and show what the loader tells."""
     loader = LoaderProcess(request, loader_environment(), home.logs / "loader.log")
-    show = Progress(source.name, out)
     try:
         for reply in loader.replies():
             show(reply)

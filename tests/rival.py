@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from shammah.worker.child import COMMAND, MARK
+from shammah.local.trial import COMMAND, MARK
 from shammah.worker.providers import CPU
 
 PLACES = 25

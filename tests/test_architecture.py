@@ -20,9 +20,9 @@ FLOORS = (
     # nouns
     {"", "errors", "message", "paths"},
     # what several rooms need of the system: nothing in them knows what it is for
-    {"database", "machine", "pipes"},
+    {"database", "files", "locks", "machine", "pipes"},
     # contracts; what goes over a pipe is one between two processes
-    {"engine", "config", "environment", "commandline", "local.protocol", "models.protocol"},
+    {"engine", "config", "environment", "commandline", "local.protocol", "local.trial", "models.protocol"},
     # what lies on disk of the models: known to the loader, which writes it, and to the chat
     {"models.store"},
     # who answers: pure, knows nothing but words for what it is told

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import settings as effort
 from hypothesis import strategies as st
 
-from shammah.config import Config, example, load, set_value, set_values, unset_value
+from shammah.config import Config, example, load, set_value, set_values
 from shammah.errors import ConfigError
 
 ROOT = Path(__file__).parents[1]
@@ -62,7 +62,7 @@ def test_an_edit_of_the_example_changes_one_line(path: Path) -> None:
 
 def test_the_new_settings_are_returned(path: Path) -> None:
     assert set_value(path, "local.threads", "2").local.threads == 2
-    assert unset_value(path, "local.threads") == Config() == load(path)
+    assert set_values(path, {"local.threads": None}) == Config() == load(path)
 
 
 def test_several_settings_change_at_once_or_not_at_all(path: Path) -> None:

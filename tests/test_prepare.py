@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -26,12 +24,11 @@ from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.capi import _pybind_state as runtime
 
 from shammah.errors import ModelError
-from shammah.loader.prepare.files import whole_folder
+from shammah.files import whole_folder
 from shammah.loader.prepare.map import find
-from shammah.loader.prepare.name import prepared_name
 from shammah.loader.prepare.quantise import BLOCK, pack, quantise
 from shammah.loader.prepare.read import read_export
-from shammah.loader.prepare.recipe import Report, prepare, source_digest
+from shammah.loader.prepare.recipe import Report, prepare
 from shammah.loader.prepare.shape import read_shape
 from shammah.loader.prepare.synthesise import Value, match_names
 from shammah.loader.prepare.understood import NotUnderstood
@@ -537,13 +534,6 @@ def test_progress_rises_to_the_end(tmp_path: Path) -> None:
     assert list(dict.fromkeys(step for step, _ in told)) == ["reading", "rewriting", "checking", "ready"]
 
 
-def test_a_prepared_folder_is_not_made_again(tmp_path: Path) -> None:
-    first = prepared(TINY, tmp_path)
-    told: list[tuple[str, float]] = []
-    again = prepare(TINY, GRAPH, tmp_path / "prepared", lambda step, share: told.append((step, share)), 2)
-    assert (again, told) == (first, [])
-
-
 def test_what_it_found_is_written_down(tiny: Report) -> None:
     written = json.loads((tiny.folder / "prepared.json").read_text())
     assert written["form"] == "rewritten"
@@ -599,28 +589,6 @@ def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ModelError, match="cannot be prepared"):
         prepared(TINY, tmp_path / "file")
-
-
-# What it is named by
-
-
-def test_the_digest_is_the_same_whether_digests_of_files_are_known(tmp_path: Path) -> None:
-    source = repository(tmp_path, external=True)
-    names = [GRAPH, f"{GRAPH}_data", "config.json"]
-    known = {name: hashlib.sha256((source / name).read_bytes()).hexdigest() for name in names}
-    git = {"tokenizer.json": "0123456789" * 4}
-    assert source_digest(source, GRAPH, known | git) == source_digest(source, GRAPH)
-
-
-@pytest.mark.parametrize("name", [GRAPH, f"{GRAPH}_data", "config.json", "generation_config.json", "tokenizer.json"])
-def test_any_other_byte_is_another_name(tmp_path: Path, name: str) -> None:
-    source = repository(tmp_path, external=True)
-    before = prepared_name(source_digest(source, GRAPH))
-    content = bytearray((source / name).read_bytes())
-    content[8] ^= 1
-    (source / name).write_bytes(content)
-    assert prepared_name(source_digest(source, GRAPH)) != before
-    assert re.fullmatch(r"prepared-[0-9a-f]{12}-r\d+", before)
 
 
 # Reading

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from shammah.environment import worker_environment
+from shammah.local.trial import ask
 from shammah.worker import contest as contests
-from shammah.worker.child import ask
 from shammah.worker.contest import Contest, Lost, Ran, choose, contest, lost_later, report
 from shammah.worker.providers import CPU, Absent, Provider, available, installed, load, missing, survey
 from shammah.worker.remembered import FILE, digest, forget
@@ -135,7 +136,7 @@ def test_a_provider_that_fails_loses_whatever_its_speed_and_the_reason_is_said(
 
 
 def test_a_provider_that_hangs_is_ended_at_its_limit() -> None:
-    heard = ask({"kind": "run"}, 2.0, rivals_command(rival("hang")))
+    heard = ask({"kind": "run"}, 2.0, worker_environment(), rivals_command(rival("hang")))
     assert heard.trouble == "it was not done after 2 s"
 
 

@@ -12,7 +12,7 @@ from shammah.config.declaration import (
     sections,
     settings,
 )
-from shammah.config.edit import set_value, set_values, unset_value
+from shammah.config.edit import set_value, set_values
 from shammah.config.example import example
 from shammah.config.load import load
 from shammah.config.text import toml_text
@@ -36,7 +36,6 @@ __all__ = [
     "set_values",
     "settings",
     "toml_text",
-    "unset_value",
     "value_of",
     "with_value",
 ]

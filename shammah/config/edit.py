@@ -28,11 +28,6 @@ def set_value(path: Path, key: str, text: str) -> Config:
     return set_values(path, {key: parse_value(key, text)})
 
 
-def unset_value(path: Path, key: str) -> Config:
-    """Remove one setting, so that its default holds."""
-    return set_values(path, {key: None})
-
-
 def set_values(path: Path, changes: Changes) -> Config:
     """Change settings in the file, all or none, and return what it now says, but for sections that no setting lies in.
 

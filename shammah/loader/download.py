@@ -22,6 +22,7 @@ from urllib.parse import quote
 import httpx2
 
 from shammah.errors import HubError
+from shammah.files import sync
 from shammah.loader.deadline import within
 from shammah.loader.faults import TEMPORARY, from_network, from_status, host_of, portal, silent
 from shammah.loader.meter import Meter
@@ -195,7 +196,7 @@ class _Part:
         os.fsync(self._content.fileno())
         self._content.close()
         self._path.replace(self._target)
-        sync_folder(self._target.parent)
+        sync(self._target.parent)
 
     def discard(self) -> None:
         """Leave nothing of it."""
@@ -204,16 +205,6 @@ class _Part:
 
 
 _BINARY: int = getattr(os, "O_BINARY", 0)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make names in a folder survive a power cut; Windows does so by itself."""
-    if os.name != "nt":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 class _Patience:

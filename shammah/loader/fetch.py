@@ -30,8 +30,8 @@ def bring(request: Fetch, token: str, send: Send) -> Prepared:
     """
     if not store.is_repository(request.repo):
         return from_folder(request, send)
-    here = [found for found in _prepared(request) if found.current and found.asked_for]
-    return _told(here[0], request) if here else _fetched_or_older(request, token, send)
+    here = next((found for found in _prepared(request) if found.current and found.asked_for), None)
+    return _told(here, request) if here else _fetched_or_older(request, token, send)
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from types import TracebackType
 
+from shammah.locks import locked
+
 NAME = "lock"
-_FAR = 1 << 30
-"""Windows keeps locked bytes from being read: one that is never written is locked, so that the number can be read."""
 
 
 class Lock:
@@ -23,7 +22,7 @@ class Lock:
 
     def take(self) -> bool:
         """Take it if it is free; returns at once, and tells whether it is held now."""
-        if not _locked(self._descriptor):
+        if not locked(self._descriptor):
             return False
         os.ftruncate(self._descriptor, 0)
         os.lseek(self._descriptor, 0, os.SEEK_SET)
@@ -41,25 +40,3 @@ class Lock:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         os.close(self._descriptor)
-
-
-if sys.platform == "win32":
-    import msvcrt
-
-    def _locked(descriptor: int) -> bool:
-        os.lseek(descriptor, _FAR, os.SEEK_SET)
-        try:
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-        except OSError:
-            return False
-        return True
-
-else:
-    import fcntl
-
-    def _locked(descriptor: int) -> bool:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from shammah.errors import HubError
+from shammah.files import PART, link, whole_folder
 from shammah.loader import manifest as manifests
 from shammah.loader.lock import Lock
 from shammah.loader.manifest import Manifest
@@ -20,7 +20,6 @@ from shammah.models import store
 from shammah.models.protocol import Fetch, Prepared, Preparing, Reply
 
 DOWNLOAD = "download"
-UNFINISHED = ".part-"
 WATCH = 0.3
 UNMOVED = 600.0
 """Seconds after which a loader that holds the lock and moves nothing is taken to hang; a check may take minutes."""
@@ -101,7 +100,7 @@ def _bytes(folder: Path) -> int:
 def _clear(folder: Path, out: Path) -> None:
     """Remove what is damaged, and what a killed loader left behind."""
     unseal(out)
-    for path in (out, *folder.glob(f"{UNFINISHED}*")):
+    for path in (out, *folder.glob(f"{PART}*")):
         if path.is_dir():
             shutil.rmtree(path)
         else:
@@ -120,14 +119,9 @@ def _prepare(request: Fetch, manifest: Manifest, source: Path, out: Path, send: 
 
 def _link(source: Path, manifest: Manifest, out: Path) -> None:
     """A genai folder is used as it is: the same files under the name of a prepared folder."""
-    part = out.with_name(f"{UNFINISHED}{out.name}")
-    part.mkdir(mode=0o700)
-    for file in manifest.files:
-        name = Path(file.path).name
-        try:
-            os.link(source / name, part / name)
-        except OSError:  # Some file systems know no second name.
-            shutil.copyfile(source / name, part / name)
     note = f"{manifest.repo} runs as downloaded: it is in the runtime's own form."
-    manifests.write_whole(part / store.PREPARED, json.dumps({"form": "as downloaded", "notes": [note]}))
-    part.rename(out)
+    with whole_folder(out) as part:
+        for file in manifest.files:
+            name = Path(file.path).name
+            link(source / name, part / name)
+        (part / store.PREPARED).write_text(json.dumps({"form": "as downloaded", "notes": [note]}), encoding="utf-8")

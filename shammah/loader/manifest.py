@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from shammah.files import replace
 from shammah.models.protocol import ListedFile
 
 NAME = "manifest.json"
@@ -60,7 +60,7 @@ def read(folder: Path) -> Manifest | None:
 
 def write(folder: Path, manifest: Manifest) -> None:
     """Put it into the folder, whole or not at all."""
-    write_whole(folder / NAME, json.dumps(asdict(manifest), indent=1))
+    replace(folder / NAME, json.dumps(asdict(manifest), indent=1).encode())
 
 
 def all_manifests(models: Path) -> Iterator[tuple[Path, Manifest]]:
@@ -72,13 +72,3 @@ def all_manifests(models: Path) -> Iterator[tuple[Path, Manifest]]:
     for folder in folders:
         if manifest := read(folder):
             yield folder, manifest
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Replace a file so that a reader, and a crash, meets the old one or the new one."""
-    new = path.with_name(f".part-{path.name}")
-    with open(new, "w", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(path)

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from shammah.loader.manifest import write_whole
+from shammah.files import replace
 
 TRUST = 24 * 3600.0
 """Seconds until files that look unchanged are read again."""
@@ -90,4 +90,4 @@ def _read(folder: Path) -> dict[str, Any] | None:
 
 
 def _write(folder: Path, content: dict[str, Any]) -> None:
-    write_whole(_path(folder), json.dumps(content, indent=1))
+    replace(_path(folder), json.dumps(content, indent=1).encode())

@@ -193,11 +193,7 @@ class LocalEngine:
             yield event
             time.sleep(TICK / 2)
             if pulse.stopped():
-                self._give_up(
-                    WorkerError(
-                        "The model worker hangs while it loads the model", hint="Ask again: a new one is started"
-                    )
-                )
+                self._give_up(_trouble("hangs while it loads the model"))
         if isinstance(self.state, Broken):
             raise self.state.error
 
@@ -209,7 +205,7 @@ class LocalEngine:
             except queue.Empty:
                 yield Waiting()
                 if pulse.stopped():
-                    error = WorkerError("The model worker hangs", hint="Ask again: a new one is started")
+                    error = _trouble("hangs")
                     self._give_up(error)
                     yield self._fault(tally, error)
                     return
@@ -245,9 +241,8 @@ class LocalEngine:
                 self._give_up(error)
                 return self._fault(tally, error)
             case Ended():
-                error = WorkerError(f"The model worker {_how(reply.status)}", hint="Ask again: a new one is started")
                 self.start()
-                return self._fault(tally, error)
+                return self._fault(tally, _trouble(_how(reply.status)))
             case _:
                 return Waiting()
 
@@ -277,9 +272,8 @@ class LocalEngine:
                 self._counts.put(reply if isinstance(reply, Counted) else None)
             case Ended():
                 self._counts.put(None)
-                error = WorkerError(f"The model worker {_how(reply.status)}", hint="Ask again: a new one is started")
                 if not isinstance(self.state, Broken):
-                    self._become(Broken(error))
+                    self._become(Broken(_trouble(_how(reply.status))))
         self._replies.put((process, reply))
 
     def _become(self, state: State) -> None:
@@ -302,6 +296,10 @@ class Reading:
             self._request, self._since, self._done = progress.request, now, progress.done
         elif progress.done >= self._done + TOLD and now > self._since:
             self.speed = (progress.done - self._done) / (now - self._since)
+
+
+def _trouble(what: str) -> WorkerError:
+    return WorkerError(f"The model worker {what}", hint="Ask again: a new one is started")
 
 
 def _how(status: int) -> str:

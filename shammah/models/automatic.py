@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from shammah.config import Config, Local
@@ -39,7 +39,7 @@ def machine(models: Path, *, anew: bool = False) -> Machine:
     bandwidth = max(filter(None, (before, measure_bandwidth(seen.processors))), default=None)
     if bandwidth is not None and bandwidth != before:
         _remember(models, bandwidth)
-    return look(models, bandwidth)
+    return replace(seen, bandwidth=bandwidth)
 
 
 def machine_anew(models: Path) -> Machine:
@@ -122,8 +122,7 @@ def folder_to_load(name: str, local: Local, models: Path) -> Path:
     if isinstance(target, Folder):
         return target.path
     if isinstance(target, Automatic):
-        found = _largest(target, models)
-        return found or STARTER
+        return _largest(target, models) or STARTER
     folder = store.prepared(models, target.repo)
     if folder is None:
         raise ModelError(f"{target.name} is not on this machine", hint=f"Fetch it: shammah models pull {name}")

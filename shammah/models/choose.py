@@ -65,8 +65,6 @@ class Fit:
 
     model: Model
     peak_bytes: int
-    room_bytes: int
-    disk_bytes: int
     tokens_per_s: float
     first_token_s: float
     obstacles: tuple[Obstacle, ...]
@@ -134,8 +132,6 @@ def fit(model: Model, machine: Machine, context: int, reserve_gb: float, here: C
     return Fit(
         model=model,
         peak_bytes=model.needs.peak(context),
-        room_bytes=room(machine.memory_available, reserve_gb),
-        disk_bytes=disk,
         tokens_per_s=tokens_per_s(model, machine),
         first_token_s=predicted_first_token_s(model, machine, SPEED_CONTEXT),
         obstacles=tuple(_obstacles(model, machine, context, reserve_gb, is_here, disk)),

@@ -6,16 +6,14 @@ import ctypes
 import itertools
 import math
 import os
-import platform
 import posixpath
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 
 from shammah import machine as system
@@ -42,14 +40,6 @@ FLAGS = {
 
 WINDOWS_FEATURES = {40: "avx2", 41: "avx512", 19: "neon", 43: "dotprod"}
 """The same by the numbers of IsProcessorFeaturePresent (winnt.h), which tells nothing of VNNI and i8mm."""
-
-PROVIDERS = {
-    "onnxruntime": "cpu",
-    "onnxruntime-gpu": "cuda",
-    "onnxruntime-directml": "directml",
-    "onnxruntime-ep-webgpu": "webgpu",
-}
-"""Execution providers, as `local.backend` names them, by the package that brings them."""
 
 PROBE_BYTES = 256 << 20
 """Read by the bandwidth probe: the size of a small model, more than most caches hold."""
@@ -81,7 +71,6 @@ class Machine:
     memory_available: int
     processors: int
     instructions: frozenset[str] | None = None
-    providers: tuple[str, ...] = ("cpu",)
     disk_free: int | None = None
     bandwidth: float | None = None
 
@@ -94,17 +83,16 @@ def look(folder: Path, bandwidth: float | None = None) -> Machine:
         memory_available=found.available,
         processors=min(system.usable_processors(), math.ceil(limits.processors or 1 << 20)),
         instructions=instructions(),
-        providers=providers(installed()),
         disk_free=disk_free(folder),
         bandwidth=bandwidth,
     )
 
 
-def memory(limits: Container | None = None, address_limit: int | None = None) -> system.Memory:
+def memory(limits: Container | None = None) -> system.Memory:
     """The memory that a new program can have: the machine's, less where a container or `ulimit -v` allows less."""
     found = system.memory()
     limits = limits or container()
-    ceiling = address_limit or _address_limit()
+    ceiling = _address_limit()
     totals = [found.total, limits.total, ceiling]
     free = [found.available, limits.available, ceiling]
     return system.Memory(min(one for one in totals if one is not None), min(one for one in free if one is not None))
@@ -132,10 +120,11 @@ def container(own: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/
     except (OSError, ValueError):
         return Container()
     folders = list(itertools.chain.from_iterable(_folders(line, root) for line in lines))
-    limits = [limit for folder in folders for limit in _limits(folder)]
-    free = [limit - min(limit, _held(folder)) for folder in folders for limit in _limits(folder)]
-    shares = [share for folder in folders if (share := _processors(folder)) is not None]
-    return Container(min(limits, default=None), min(free, default=None), min(shares, default=None))
+    limits = [(limit, folder) for folder in folders for limit in _limits(folder)]
+    free = (limit - min(limit, _held(folder)) for limit, folder in limits)
+    shares = (share for folder in folders if (share := _processors(folder)) is not None)
+    total = min((limit for limit, _ in limits), default=None)
+    return Container(total, min(free, default=None), min(shares, default=None))
 
 
 def _folders(line: str, root: Path) -> Iterator[Path]:
@@ -227,28 +216,6 @@ def _windows_instructions() -> frozenset[str] | None:
         return None
     present = kernel.kernel32.IsProcessorFeaturePresent
     return frozenset(name for number, name in WINDOWS_FEATURES.items() if present(number))
-
-
-def installed() -> list[str]:
-    """The packages here that bring execution providers."""
-    return [name for name in PROVIDERS if _is_installed(name)]
-
-
-def _is_installed(name: str) -> bool:
-    try:
-        metadata.distribution(name)
-    except metadata.PackageNotFoundError:
-        return False
-    return True
-
-
-def providers(packages: Iterable[str], system_name: str | None = None) -> tuple[str, ...]:
-    """Execution providers that these packages bring, those of the graphics processor first; every package has "cpu"."""
-    found = {PROVIDERS[name] for name in packages if name in PROVIDERS}
-    if found and (system_name or platform.system()) == "Darwin":
-        found.add("coreml")
-    order = ("cuda", "webgpu", "coreml", "directml")
-    return (*(name for name in order if name in found), "cpu")
 
 
 def disk_free(folder: Path) -> int | None:

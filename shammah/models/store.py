@@ -31,7 +31,11 @@ class Stored:
     commit: str
     folder: Path
     prepared: Path | None
-    bytes: int
+
+    @property
+    def bytes(self) -> int:
+        """What it takes of the disk now."""
+        return sum(_sizes(self.folder))
 
 
 def is_repository(name: str) -> bool:
@@ -76,19 +80,20 @@ def remove(models: Path, repo: str) -> int:
     found = [one for one in stored(models) if one.repo == repo]
     if not found:
         raise ModelError(f"{repo} is not on this machine", hint="shammah models list shows what is")
+    freed = sum(one.bytes for one in found)
     try:
         for one in found:
             shutil.rmtree(one.folder)
     except OSError as cause:
         raise ModelError(f"{repo} cannot be deleted: {cause.strerror}", hint="Close chats that use it") from cause
-    return sum(one.bytes for one in found)
+    return freed
 
 
 def _stored(folder: Path) -> Stored:
     name, _, commit = folder.name.rpartition("@")
     ready = [path.parent for path in folder.glob(f"prepared-*/{PREPARED}")]
     newest = max(ready, key=lambda path: (path / PREPARED).stat().st_mtime, default=None)
-    return Stored(name.replace("--", "/", 1), commit, folder, newest, sum(_sizes(folder)))
+    return Stored(name.replace("--", "/", 1), commit, folder, newest)
 
 
 def _sizes(folder: Path) -> Iterator[int]:

@@ -13,7 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from shammah.worker.child import COMMAND, Heard, ask
+from shammah.environment import worker_environment
+from shammah.local.trial import COMMAND, Heard, ask
 from shammah.worker.providers import CPU, Absent, Provider, available, first_line, missing, survey
 from shammah.worker.remembered import Memory, recall, remember
 
@@ -103,7 +104,8 @@ def contest(
     task = {"kind": "run", "folder": str(folder), "threads": threads, "context": context}
 
     def run(provider: Provider, tokens: Sequence[int]) -> Heard:
-        return ask({**task, "provider": asdict(provider), "tokens": list(tokens)}, limit, command(provider))
+        told = {**task, "provider": asdict(provider), "tokens": list(tokens)}
+        return ask(told, limit, worker_environment(), command(provider))
 
     standard = run(CPU, ())
     if standard.trouble:
@@ -163,7 +165,8 @@ def _elsewhere(folder: Path, provider: Provider, limit: float, command: Command)
     """Why a provider that seemed to run does not really: most heavy operations were given to another; "" if it does."""
     if provider == CPU:
         return ""
-    heard = ask({"kind": "assign", "folder": str(folder), "provider": asdict(provider)}, limit, command(provider))
+    task = {"kind": "assign", "folder": str(folder), "provider": asdict(provider)}
+    heard = ask(task, limit, worker_environment(), command(provider))
     if heard.trouble:
         return f"asked which operations it runs, {heard.trouble}"
     counts: dict[str, int] = heard.find("assigned")

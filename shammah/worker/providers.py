@@ -17,7 +17,8 @@ from typing import Any
 
 import onnxruntime_genai as og
 
-from shammah.worker.child import COMMAND, Heard, ask
+from shammah.environment import worker_environment
+from shammah.local.trial import COMMAND, Heard, ask
 
 LOOK_LIMIT = 30.0
 """Seconds that the libraries may take to name their devices."""
@@ -95,7 +96,8 @@ def survey(command: Sequence[str] = COMMAND) -> list[Provider | Absent]:
     """Every provider there is a setting for, as it stands here; starts no process on a plain installation."""
     versions = installed()
     there = [name for name, package in _PACKAGE.items() if package in versions]
-    heard = ask({"kind": "look", "libraries": _libraries()}, LOOK_LIMIT, command) if there else Heard([], "")
+    task = {"kind": "look", "libraries": _libraries()}
+    heard = ask(task, LOOK_LIMIT, worker_environment(), command) if there else Heard([], "")
     others = [_found(name, heard) if name in there else _not_installed(name) for name in _PACKAGE]
     return [CPU, *others, _coreml()]
 
@@ -201,6 +203,6 @@ def _not_installed(name: str) -> Absent:
 
 def _coreml() -> Absent:
     if sys.platform != "darwin":
-        return Absent("coreml", "it is part of macOS only", "Nothing is to be done")
+        return Absent("coreml", "it is part of macOS only", "Leave local.backend at auto")
     why = "it has no kernels for 4-bit weights and grouped attention, so all work would stay on the CPU"
     return Absent("coreml", why, "Try WebGPU, which reaches the same graphics processor")

@@ -17,14 +17,15 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
 import onnxruntime_genai as og
 from numpy.typing import NDArray
 
-from shammah.worker.child import MARK
+from shammah.local.trial import MARK
+from shammah.pipes import private_stdout
 from shammah.worker.contest import report
 from shammah.worker.generation import SLICE
 from shammah.worker.prefix import slices
@@ -48,7 +49,7 @@ HEAVY = ("MatMul", "MatMulNBits", "GroupQueryAttention", "MultiHeadAttention", "
 
 def main() -> int:
     """Carry out the one task on standard input."""
-    replies = _private_stdout()
+    replies = private_stdout()
     task = json.loads(sys.stdin.buffer.readline())
     # Ends this process even where a library holds the interpreter, and where the parent was killed.
     faulthandler.dump_traceback_later(float(task["limit"]) + 10, exit=True)
@@ -192,13 +193,6 @@ def _graph(folder: Path) -> Path:
 
 def _settings(folder: Path) -> Any:
     return json.loads((folder / "genai_config.json").read_text(encoding="utf-8"))
-
-
-def _private_stdout() -> BinaryIO:
-    """Keep standard output for replies; whatever a library prints goes to standard error."""
-    replies = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
-    return replies
 
 
 if __name__ == "__main__":

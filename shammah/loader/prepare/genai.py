@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from shammah.errors import ModelError
-from shammah.loader.prepare.shape import read_json
+from shammah.loader.prepare.shape import Sizes, read_json
 
 CONFIG = "genai_config.json"
 
@@ -30,19 +30,6 @@ class Names:
     present_value: str = "present.%d.value"
 
 
-@dataclass(frozen=True)
-class Sizes:
-    """What the runtime wants to know of the network."""
-
-    vocabulary: int
-    positions: int
-    hidden: int
-    layers: int
-    heads: int
-    kv_heads: int
-    head_size: int
-
-
 def genai_config(
     sizes: Sizes, names: Names, filename: str, shared: bool, config: dict[str, Any], generation: dict[str, Any]
 ) -> dict[str, Any]:
@@ -51,6 +38,15 @@ def genai_config(
     Raises:
         ModelError: neither config.json nor generation_config.json names the token that ends an answer.
     """
+    model = {
+        "type": "qwen2", "vocab_size": sizes.vocabulary, "context_length": sizes.positions,
+        **_special_tokens(config, generation), "decoder": _decoder(sizes, names, filename),
+    }  # fmt: skip
+    search = {"max_length": sizes.positions, "past_present_share_buffer": shared, "do_sample": False}
+    return {"model": model, "search": search}
+
+
+def _decoder(sizes: Sizes, names: Names, filename: str) -> dict[str, Any]:
     inputs = {
         "input_ids": names.ids, "attention_mask": names.mask, "position_ids": names.positions,
         "past_key_names": names.past_key, "past_value_names": names.past_value,
@@ -58,18 +54,12 @@ def genai_config(
     outputs = {
         "logits": names.logits, "present_key_names": names.present_key, "present_value_names": names.present_value,
     }  # fmt: skip
-    decoder = {
+    return {
         "filename": filename, "session_options": {**SESSION, "provider_options": []},
         "head_size": sizes.head_size, "hidden_size": sizes.hidden, "num_attention_heads": sizes.heads,
         "num_hidden_layers": sizes.layers, "num_key_value_heads": sizes.kv_heads,
         "inputs": {key: name for key, name in inputs.items() if name}, "outputs": outputs,
     }  # fmt: skip
-    model = {
-        "type": "qwen2", "vocab_size": sizes.vocabulary, "context_length": sizes.positions,
-        **_special_tokens(config, generation), "decoder": decoder,
-    }  # fmt: skip
-    search = {"max_length": sizes.positions, "past_present_share_buffer": shared, "do_sample": False}
-    return {"model": model, "search": search}
 
 
 def _special_tokens(config: dict[str, Any], generation: dict[str, Any]) -> dict[str, Any]:

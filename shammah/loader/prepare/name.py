@@ -5,5 +5,5 @@ RECIPE = 2
 
 
 def prepared_name(digest: str) -> str:
-    """The name of the folder for a download, by its `source_digest`."""
+    """The name of the folder for a download, by the digest of all its files."""
     return f"prepared-{digest[:12]}-r{RECIPE}"

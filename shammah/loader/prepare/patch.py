@@ -8,12 +8,10 @@ from typing import BinaryIO
 
 from onnx import NodeProto, helper
 
-from shammah.loader.prepare.files import link
+from shammah.files import link
+from shammah.loader.prepare.graph import ACCURACY
 from shammah.loader.prepare.read import GRAPH_NODE, MODEL_GRAPH, raw
 from shammah.loader.prepare.wire import BYTES, Field, encode_varint, fields
-
-ACCURACY = 4
-"""A tenth faster with 4-bit weights at next to no error, a hundred times with 8-bit ones."""
 
 _COPIED = 1 << 20
 

@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from shammah.errors import ModelError
+from shammah.files import whole_folder
 from shammah.loader.prepare.check import FAILURES, Deviation, bounds, deviation
-from shammah.loader.prepare.files import whole_folder
-from shammah.loader.prepare.genai import CONFIG, Names, Sizes, genai_config, model_files, write_json
+from shammah.loader.prepare.genai import CONFIG, Names, genai_config, model_files, write_json
 from shammah.loader.prepare.graph import build
 from shammah.loader.prepare.map import find
 from shammah.loader.prepare.name import RECIPE
 from shammah.loader.prepare.read import Export, read_export
-from shammah.loader.prepare.shape import Shape, read_shape
+from shammah.loader.prepare.shape import read_shape
 from shammah.loader.prepare.synthesise import synthesise
 from shammah.loader.prepare.understood import NotUnderstood
 from shammah.loader.prepare.weights import WeightFile
-
-DONE = "prepared.json"
-"""Written last: what was prepared, from what, and how it compares."""
+from shammah.models.store import PREPARED
 
 BESIDE = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 """Files of the download that the worker reads; the last is in newer repositories only."""
@@ -45,41 +42,16 @@ class Report:
     figures: dict[str, float] = field(default_factory=dict)
 
 
-def source_digest(source: Path, graph: str, known: Mapping[str, str] | None = None) -> str:
-    """The digest of all that a preparation reads: sha256 over the names and sha256 of the files.
-
-    `known` gives sha256 digests by path within the source, so that large files need not be read.
-
-    Raises:
-        ModelError: the graph or config.json cannot be used.
-    """
-    files = read_export(source / graph).files() + [source / name for name in BESIDE if (source / name).is_file()]
-    lines = []
-    for path in sorted(set(files)):
-        name = path.relative_to(source).as_posix()
-        digest = (known or {}).get(name, "")
-        lines.append(f"{name} {digest if len(digest) == 64 else _sha256(path)}\n")
-    return hashlib.sha256("".join([f"{graph}\n", *lines]).encode()).hexdigest()
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def prepare(source: Path, graph: str, out: Path, told: Told, threads: int) -> Report:
     """Make `out` from the export `graph` in `source`; nothing is left of it unless it is whole.
 
     Raises:
         ModelError: the files cannot be used, not even as they were downloaded, or there is no room.
     """
-    done = _already(out)
-    if done is not None:
-        return done
     try:
         with whole_folder(out) as part:
             report = _prepare(source, graph, part, told, threads)
-            write_json(part / DONE, {"recipe": RECIPE, **asdict(report), "folder": out.name})
+            write_json(part / PREPARED, {"recipe": RECIPE, **asdict(report), "folder": out.name})
     except OSError as cause:
         raise ModelError(
             f"The model cannot be prepared in {out.parent}: {cause.strerror or cause}",
@@ -87,15 +59,6 @@ def prepare(source: Path, graph: str, out: Path, told: Told, threads: int) -> Re
         ) from cause
     told("ready", 1.0)
     return Report(out, report.form, report.notes, report.figures)
-
-
-def _already(out: Path) -> Report | None:
-    """What was prepared before."""
-    try:
-        found = json.loads((out / DONE).read_text(encoding="utf-8"))
-        return Report(out, found["form"], list(found["notes"]), dict(found["figures"]))
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
 
 
 def _prepare(source: Path, graph: str, part: Path, told: Told, threads: int) -> Report:
@@ -122,7 +85,7 @@ def _rewrite(
     with WeightFile(part / "model.onnx.data") as weights:
         model = build(found.decoder, weights, lambda share: told("rewriting", 0.6 * share))
     (part / "model.onnx").write_bytes(model.SerializeToString())
-    settings = genai_config(_sizes(shape), Names(), "model.onnx", True, config, generation)
+    settings = genai_config(shape, Names(), "model.onnx", True, config, generation)
     write_json(part / CONFIG, settings)
     try:
         far = deviation(export, found, part / "model.onnx", threads, lambda share: told("checking", 0.6 + 0.35 * share))
@@ -137,18 +100,6 @@ def _in_words(far: Deviation) -> str:
     return (
         f"the same next word in {far.agreement:.0%} of places, "
         f"divergence {far.divergence:.3f}, largest difference {far.difference:.2f}"
-    )
-
-
-def _sizes(shape: Shape) -> Sizes:
-    return Sizes(
-        vocabulary=shape.vocabulary,
-        positions=shape.positions,
-        hidden=shape.hidden,
-        layers=shape.layers,
-        heads=shape.heads,
-        kv_heads=shape.kv_heads,
-        head_size=shape.head_size,
     )
 
 

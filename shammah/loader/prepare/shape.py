@@ -12,17 +12,23 @@ from shammah.loader.prepare.understood import NotUnderstood
 
 
 @dataclass(frozen=True)
-class Shape:
-    """What config.json says of the network."""
+class Sizes:
+    """What the runtime wants to know of the network."""
 
     vocabulary: int
+    positions: int
     hidden: int
-    inner: int
     layers: int
     heads: int
     kv_heads: int
     head_size: int
-    positions: int
+
+
+@dataclass(frozen=True)
+class Shape(Sizes):
+    """What config.json says of the network."""
+
+    inner: int
     theta: float
     epsilon: float
 
@@ -50,13 +56,8 @@ def read_shape(config: dict[str, Any]) -> Shape:
     Raises:
         NotUnderstood: it is another architecture, or a form of this one that is not rewritten.
     """
-    _expect(config, "model_type", ("qwen2",))
-    _expect(config, "hidden_act", ("silu", None))
-    _expect(config, "use_sliding_window", (False, None))
-    if set(config.get("layer_types") or ()) - {"full_attention"}:
-        raise NotUnderstood("Its config.json has layers of different kinds, which are not rewritten.")
+    _check_form(config)
     try:
-        rotary = _rotary(config)
         heads = int(config["num_attention_heads"])
         hidden = int(config["hidden_size"])
         return Shape(
@@ -68,11 +69,19 @@ def read_shape(config: dict[str, Any]) -> Shape:
             kv_heads=int(config.get("num_key_value_heads") or heads),
             head_size=int(config.get("head_dim") or hidden // heads),
             positions=int(config["max_position_embeddings"]),
-            theta=float(rotary),
+            theta=_rotary_base(config),
             epsilon=float(config["rms_norm_eps"]),
         )
     except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError) as cause:
         raise NotUnderstood(f"Its config.json has no usable sizes: {cause!r:.80}.") from cause
+
+
+def _check_form(config: dict[str, Any]) -> None:
+    _expect(config, "model_type", ("qwen2",))
+    _expect(config, "hidden_act", ("silu", None))
+    _expect(config, "use_sliding_window", (False, None))
+    if set(config.get("layer_types") or ()) - {"full_attention"}:
+        raise NotUnderstood("Its config.json has layers of different kinds, which are not rewritten.")
 
 
 def _expect(config: dict[str, Any], key: str, known: tuple[object, ...]) -> None:
@@ -80,7 +89,7 @@ def _expect(config: dict[str, Any], key: str, known: tuple[object, ...]) -> None
         raise NotUnderstood(f"Its config.json has {key} = {config.get(key)!r:.60}, which is not rewritten.")
 
 
-def _rotary(config: dict[str, Any]) -> float:
+def _rotary_base(config: dict[str, Any]) -> float:
     """The base of the rotary positions; scaled ones (YaRN and others) are not rewritten."""
     scaling = config.get("rope_scaling") or config.get("rope_parameters") or {}
     kind = scaling.get("rope_type", scaling.get("type", "default"))

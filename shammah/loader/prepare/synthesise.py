@@ -12,10 +12,11 @@ import onnx
 from onnx import TensorProto
 
 from shammah.errors import ModelError
-from shammah.loader.prepare.files import link
-from shammah.loader.prepare.genai import CONFIG, Names, Sizes, genai_config, write_json
+from shammah.files import link
+from shammah.loader.prepare.genai import CONFIG, Names, genai_config, write_json
 from shammah.loader.prepare.patch import copy_faster
 from shammah.loader.prepare.read import Export
+from shammah.loader.prepare.shape import Sizes
 
 _WHOLE = (TensorProto.INT64, TensorProto.INT32)
 _REAL = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16)

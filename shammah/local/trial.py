@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from shammah.environment import worker_environment
+from shammah.pipes import command, spawn
 
-COMMAND = (sys.executable, "-m", "shammah.worker.trial")
+COMMAND = command("shammah.worker.trial")
 MARK = b"trial: "
 """What a reply's line begins with; drivers print lines of their own to the same pipe."""
 
@@ -30,20 +28,13 @@ class Heard:
         return next((reply[name] for reply in reversed(self.replies) if name in reply), None)
 
 
-def ask(task: Mapping[str, object], limit: float, command: Sequence[str] = COMMAND) -> Heard:
+def ask(
+    task: Mapping[str, object], limit: float, environment: Mapping[str, str], program: Sequence[str] = COMMAND
+) -> Heard:
     """Give the task to a new process and wait `limit` seconds at most; whatever it does, this returns."""
     given = json.dumps({**task, "limit": limit}).encode("ascii") + b"\n"
     try:
-        child = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=worker_environment(),
-            # A group of its own, so that the terminal's Ctrl-C reaches the chat only.
-            start_new_session=os.name != "nt",
-            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
-        )
+        child = spawn(program, environment, subprocess.DEVNULL)
     except OSError as cause:
         return Heard([], f"its process could not be started: {cause}")
     with child:
