@@ -26,15 +26,15 @@ SELF = Path(__file__).resolve()
 ROOT = SELF.parent.parent
 sys.path.insert(0, str(ROOT))
 
-from scripts.promise import Reached, heed_signals, write
+from scripts.promise import Reached, heed_signals, tell
 from shammah.cloud.spending import Spending
-from shammah.config import set_value
 from shammah.errors import CloudError
-from tests.servers.claude import Answer, Claude
-from tests.terminal import variables
 
 AIM = "sums right to 1e-9 dollars; never past the budget by more than one request"
 BUDGET = 1.0
+PROGRAMS_BUDGET = 0.09
+CHATS = 6
+"""At once."""
 MOST = 0.07
 """Dollars: the most that one request of a chat here can cost."""
 EXACT = 1e-9
@@ -70,19 +70,19 @@ class Figures:
         )
 
 
-def try_budget(folder: Path, rounds: int = 40, chats: int = 6, seed: int = 0) -> Figures:
+def try_budget(folder: Path, rounds: int, seed: int = 0) -> Figures:
     """Let many chats spend one budget at once, again and again, each time in a new record in the folder."""
     chance, told = random.Random(seed), Figures()
     for number in range(rounds):
         spending = Spending(folder / f"round-{number}" / "spending.db")
-        told = _joined(told, _round(spending, chats, chance))
+        told = _joined(told, _round(spending, chance))
     return told
 
 
-def _round(spending: Spending, chats: int, chance: random.Random) -> Figures:
+def _round(spending: Spending, chance: random.Random) -> Figures:
     """Chats that ask at once until they are stopped; the first is never killed."""
     command = [sys.executable, str(SELF), "--chat", str(spending.path)]
-    seeds = [(str(chance.randrange(1 << 30)), "0" if number == 0 else "0.05") for number in range(chats)]
+    seeds = [(str(chance.randrange(1 << 30)), "0" if number == 0 else "0.05") for number in range(CHATS)]
     started = [subprocess.Popen([*command, *seed], stdout=subprocess.PIPE, text=True) for seed in seeds]
     outputs = [process.communicate()[0].split() for process in started]
     faults = [process.returncode for process in started if process.returncode not in (0, KILLED)]
@@ -139,10 +139,14 @@ def chat(path: Path, seed: int, killed: float) -> None:
         print(most if cost is None else cost, flush=True)
 
 
-def try_program(folder: Path, programs: int = 3, budget: float = 0.09) -> Figures:
+def try_program(folder: Path, programs: int) -> Figures:
     """Let the real program ask a Claude that counts much, several at once, until every one is stopped."""
+    from shammah.config import set_value  # Late, since none of it is for the many chats of the other part.
+    from tests.servers.claude import Answer, Claude
+    from tests.terminal import variables
+
     home = folder / "home"
-    set_value(home / "config.toml", "cloud.daily_budget_usd", str(budget))
+    set_value(home / "config.toml", "cloud.daily_budget_usd", str(PROGRAMS_BUDGET))
     set_value(home / "config.toml", "cloud.model", MODEL)
     costs: list[float] = []
     with Claude(Answer(("Well.",), usage=USAGE), key="") as claude:
@@ -156,7 +160,7 @@ def try_program(folder: Path, programs: int = 3, budget: float = 0.09) -> Figure
     return Figures(
         rounds=1,
         requests=len(costs),
-        past_by=sum(costs) - budget,
+        past_by=sum(costs) - PROGRAMS_BUDGET,
         one_request=COST,
         off_by=max(abs(sum(costs) - counted.counted_usd), abs(sum(costs) - COST * len(costs))),
     )
@@ -204,10 +208,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="trial-budget-") as folder:
         parts = [try_budget(Path(folder), given.rounds, seed=given.seed)] if given.rounds else []
         parts += [try_program(Path(folder), given.programs)] if given.programs else []
-    reached = Reached(23, "; the program: ".join(map(str, parts)), AIM, all(part.held for part in parts))
-    print(reached)
-    write(given.json, [reached])
-    return int(not reached.held)
+    figure = "; the program: ".join(map(str, parts))
+    return tell([Reached(23, figure, AIM, all(part.held for part in parts))], given.json)
 
 
 if __name__ == "__main__":

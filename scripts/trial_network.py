@@ -32,7 +32,8 @@ SELF = Path(__file__).resolve()
 ROOT = SELF.parent.parent
 sys.path.insert(0, str(ROOT))
 
-from scripts.promise import Reached, heed_signals, write
+from scripts.apart import apart
+from scripts.promise import Reached, heed_signals, tell
 from shammah.config import set_value
 from shammah.models import catalog
 from tests.servers.hub import Hub
@@ -41,6 +42,8 @@ from tests.terminal import CTRL_D, Terminal, terminal, variables
 PROGRAM = (sys.executable, "-m", "shammah")
 SHORT = ("--max-tokens", "8")
 QUESTION = "how do I change the model?"
+NAMESPACE = apart("net")
+"""The words before a command that leave it without a network."""
 SLACK = 1.10
 """Without a network nothing may take more than this many times as long."""
 
@@ -60,14 +63,8 @@ def main() -> int:
         what, home, endpoint = given.time
         print(TIMED[what](Path(home), endpoint))
         return 0
-    results = []
     with tempfile.TemporaryDirectory(prefix="trial-network-") as folder:
-        for result in _trials(Path(folder), given):
-            print(result, flush=True)
-            results.append(result)
-            write(given.json, results, more=True)
-    write(given.json, results)
-    return int(not all(result.held for result in results))
+        return tell(_trials(Path(folder), given), given.json)
 
 
 def _trials(folder: Path, given: argparse.Namespace) -> Iterator[Reached]:
@@ -91,16 +88,7 @@ def best_watch() -> str:
 
 def namespaces_work() -> bool:
     """Whether this system lets us make a network namespace."""
-    return bool(shutil.which("unshare")) and _works([*namespace(), "true"])
-
-
-def namespace() -> list[str]:
-    """The words before a command that leave it without a network; without rights, as the root of its namespace."""
-    return ["unshare", "--net"] if _is_root() else ["unshare", "--map-root-user", "--net"]
-
-
-def _is_root() -> bool:
-    return os.name != "nt" and os.geteuid() == 0
+    return bool(shutil.which("unshare")) and _works([*NAMESPACE, "true"])
 
 
 def _works(command: Sequence[str]) -> bool:
@@ -279,7 +267,7 @@ _INSIDE = "import subprocess, sys; s = subprocess.run(sys.argv[2:]).returncode; 
 def in_namespace(command: tuple[str, ...], place: Path, session: Callable[[tuple[str, ...]], None]) -> Seen:
     """Let the kernel count what the program tries to send where nothing leads anywhere."""
     counters = place / "tmp" / "counters.txt"
-    session((*namespace(), sys.executable, "-c", _INSIDE, str(counters), *command))
+    session((*NAMESPACE, sys.executable, "-c", _INSIDE, str(counters), *command))
     text = counters.read_text(encoding="utf-8")
     counters.unlink()
     # A look-up is a packet too: there is no saying which it was.
@@ -332,20 +320,20 @@ SMALLEST = catalog.find("0.5b")
 
 def try_without_network(folder: Path, rounds: int) -> Reached:
     """Time the start and an answer with a hub that answers and without any network, in turn."""
-    ways: dict[str, list[str]] = {"with": [], "without": namespace()}
+    ways: dict[str, list[str]] = {"with": [], "without": NAMESPACE}
     times: dict[tuple[str, str], list[float]] = {(what, way): [] for what in TIMED for way in ways}
     shutil.copytree(EXPORT, folder / "hub" / SMALLEST.repo)
     with Hub(folder / "hub") as hub:
         with_model = _home_with_a_model(folder / "model", hub.url)
-        for number in range(rounds + 1):
+        for number in range(rounds + (rounds > 1)):
             for way in sorted(ways, reverse=bool(number % 2)):
                 for what in TIMED:
                     home = folder / f"{way}{number}" / what.replace(" ", "-") / "home"
                     if what in CACHED:
                         shutil.copytree(with_model, home)
                     times[what, way].append(_timed(ways[way], what, home, hub.url))
-    # The first round warms the disk's cache.
-    middle = {key: statistics.median(found[1:]) for key, found in times.items()}
+    # The first of several rounds warms the disk's cache.
+    middle = {key: statistics.median(found[-rounds:]) for key, found in times.items()}
     ratios = {what: middle[what, "without"] / middle[what, "with"] for what in TIMED}
     told = "; ".join(
         f"{what} {middle[what, 'without']:.3f} s without, {middle[what, 'with']:.3f} s with ({ratio - 1:+.0%})"

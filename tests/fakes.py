@@ -11,6 +11,8 @@ from shammah.engine import TICK, Tally
 from shammah.errors import EngineError
 from shammah.message import Event, Finish, Message, Options, Piece, Spent, Trimmed, Waiting
 
+PATIENT = 60.0
+"""Seconds to wait for what comes soon, unless the machine is busy."""
 LIMIT = 20_000
 """Characters of a question; a longer one is refused, as the real engines refuse what does not fit."""
 
@@ -101,6 +103,14 @@ def _pause(seconds: float) -> Generator[Waiting]:
     while time.monotonic() < until:
         time.sleep(min(TICK, seconds))
         yield Waiting()
+
+
+def until(happens: Callable[[], bool]) -> None:
+    """Wait until something is so."""
+    end = time.monotonic() + PATIENT
+    while not happens():
+        assert time.monotonic() < end, "this did not come true"
+        time.sleep(0.02)
 
 
 def user(text: str) -> Message:

@@ -22,8 +22,11 @@ ROOT = Path(__file__).resolve().parent.parent
 PASTE_ON, PASTE_OFF = "\x1b[?2004h", "\x1b[?2004l"
 CTRL_C, CTRL_D, CTRL_J, CTRL_U, CTRL_Z = "\x03", "\x04", "\x0a", "\x15", "\x1a"
 COLOR = re.compile(r"\x1b\[(?:\d+;)*(?:3[0-8]|4[0-8]|9[0-7]|10[0-7])(?:;\d+)*m")
+LEAVES = "Ctrl-C again leaves"
 SHORT = ("--max-tokens", "12", "--temperature", "1", "--seed", "1")
 """Arguments for short answers, always the same."""
+PIECE = 512
+"""Characters sent at once."""
 PATIENCE = 30.0
 """Seconds to wait for what must come; a busy machine takes a while."""
 LONGEST_STEP = 1.0
@@ -67,6 +70,7 @@ class Terminal:
         home.parent.mkdir(parents=True, exist_ok=True)
         if not first_run:
             settle(home)
+        self.home = home
         self._answers: list[tuple[float, str]] = []
         self._screen = _Screen(columns, rows, lambda reply: self._answers.append((time.monotonic() + late, reply)))
         self._stream = pyte.Stream(self._screen)
@@ -133,10 +137,11 @@ class Terminal:
     # What a person does
 
     def press(self, keys: str) -> None:
-        """Send keys."""
+        """Send keys, the last of them in one piece: what comes in two may be taken for a paste and what follows it."""
+        part = len(keys) % PIECE or PIECE
         while keys:  # A pty takes little at once; reading meanwhile keeps both ends from waiting for each other.
-            self.child.send(keys[:512])
-            keys = keys[512:]
+            self.child.send(keys[:part])
+            keys, part = keys[part:], PIECE
             self.pump(0)
 
     def paste(self, text: str) -> None:
@@ -167,6 +172,29 @@ class Terminal:
         start = self.enter(question)
         self.until(lambda: PASTE_ON in self.raw[start:], "it does not listen")
         return self.raw.index(PASTE_ON, start) + len(PASTE_ON)
+
+    def leave(self, interrupt: Callable[[], None] | None = None) -> int:
+        """Press Ctrl-C twice at an empty line, or interrupt so; returns the exit status.
+
+        A busy machine may let pass the time in which the second counts; then it is done again.
+        """
+        interrupt, start = interrupt or (lambda: self.press(CTRL_C)), len(self.raw)
+        while PASTE_OFF not in self.raw[start:]:
+            interrupt()
+            self.wait_for(LEAVES)
+            interrupt()
+            self.until(lambda: PASTE_OFF in self.raw[start:] or LEAVES not in self.display, "it does not leave")
+            self.pump(0.5)
+        return self.wait_end()
+
+    def clear(self) -> None:
+        """Stop what is being answered and clear the line."""
+        if not self.at_prompt:
+            self.press(CTRL_C)
+            self.until(lambda: self.at_prompt, "no prompt")
+        if self.line != "›":
+            self.press(CTRL_C)
+            self.until(lambda: self.line == "›", "the line is not cleared")
 
     def resize(self, columns: int, rows: int = 24) -> None:
         """Give the window another size, and wait until the prompt, if it is there, was painted anew."""
@@ -323,9 +351,9 @@ def terminal(home: Path, *arguments: str, **how: object) -> Iterator[Terminal]:
         opened.close()
 
 
-def gone(processes: list[psutil.Process], seconds: float = 10.0) -> bool:
-    """Whether all these processes end within the time."""
-    _, alive = psutil.wait_procs(processes, timeout=seconds)
+def gone(processes: list[psutil.Process]) -> bool:
+    """Whether all these processes end soon."""
+    _, alive = psutil.wait_procs(processes, timeout=PATIENCE)
     return not [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
 
 

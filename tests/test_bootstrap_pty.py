@@ -31,13 +31,36 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
         yield running
 
 
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The models folder of a chat whose small model has become ready."""
+    folder = tmp_path_factory.mktemp("first")
+    shutil.copytree(EXPORT, folder / "hub" / SMALL.repo)
+    with Hub(folder / "hub") as hub, chat(folder / "home", hub) as talk:
+        until_ready(talk, SMALL.name)
+    return folder / "home" / "models"
+
+
+@pytest.fixture
+def home(models: Path, tmp_path: Path) -> Path:
+    """A home in which the small model is on the disk."""
+    settled(tmp_path / "home")
+    shutil.copytree(models, tmp_path / "home" / "models")
+    return tmp_path / "home"
+
+
+def settled(home: Path) -> None:
+    """Settings that want the small model and short answers."""
+    home.mkdir(parents=True)
+    set_value(home / "config.toml", "local.size", "0.5b")
+    set_value(home / "config.toml", "generation.max_tokens", "12")
+    set_value(home / "config.toml", "routing.reserve_ram_gb", "0")
+
+
 def chat(home: Path, hub: Hub, *arguments: str) -> AbstractContextManager[Terminal]:
-    """A chat that finds this hub; it wants the small model and short answers."""
-    if not (home / "config.toml").exists():
-        home.mkdir(parents=True)
-        set_value(home / "config.toml", "local.size", "0.5b")
-        set_value(home / "config.toml", "generation.max_tokens", "12")
-        set_value(home / "config.toml", "routing.reserve_ram_gb", "0")
+    """A chat that finds this hub."""
+    if not home.exists():
+        settled(home)
     return terminal(home, *arguments, columns=120, environment={"HF_ENDPOINT": hub.url, "HF_HUB_OFFLINE": ""})
 
 
@@ -67,13 +90,10 @@ def test_the_starter_answers_while_the_model_is_on_its_way(tmp_path: Path, hub: 
         assert f"starter, because {SMALL.name} is still downloading" in talk.display
 
 
-def test_a_second_start_needs_no_network(tmp_path: Path, hub: Hub) -> None:
-    with chat(tmp_path / "home", hub) as talk:
+def test_a_second_start_needs_no_network(home: Path, hub: Hub) -> None:
+    with chat(home, hub) as talk:
         until_ready(talk, SMALL.name)
-    before = len(hub.asked)
-    with chat(tmp_path / "home", hub) as talk:
-        until_ready(talk, SMALL.name)
-    assert len(hub.asked) == before
+    assert not hub.asked
 
 
 def test_local_mode_asks_the_hub_nothing(tmp_path: Path, hub: Hub) -> None:
@@ -93,8 +113,8 @@ def test_a_hub_that_refuses_is_told_and_can_be_asked_again(tmp_path: Path, hub: 
         until_ready(talk, SMALL.name)
 
 
-def test_another_model_takes_over_in_a_running_chat(tmp_path: Path, hub: Hub) -> None:
-    with chat(tmp_path / "home", hub) as talk:
+def test_another_model_takes_over_in_a_running_chat(home: Path, hub: Hub) -> None:
+    with chat(home, hub) as talk:
         until_ready(talk, SMALL.name)
         talk.ask("what is the answer?")
         talk.ask("/model 1.5b")

@@ -30,6 +30,7 @@ from tests.terminal import (
     CTRL_J,
     CTRL_U,
     CTRL_Z,
+    LEAVES,
     PASTE_OFF,
     PASTE_ON,
     SHORT,
@@ -70,6 +71,36 @@ def talker(home: Path, endless: Path) -> Iterator[Terminal]:
         yield opened
 
 
+@pytest.fixture(scope="module")
+def shared_chat(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Terminal]:
+    with terminal(tmp_path_factory.mktemp("chat") / "home", *SHORT) as opened:
+        opened.wait_ready()
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def shared_talker(tmp_path_factory: pytest.TempPathFactory, endless: Path) -> Iterator[Terminal]:
+    with terminal(tmp_path_factory.mktemp("talker") / "home", "-m", str(endless)) as opened:
+        opened.wait_ready("endless")
+        yield opened
+
+
+@pytest.fixture
+def prompt(shared_chat: Terminal) -> Iterator[Terminal]:
+    """A chat with short answers, in a new conversation: one for all tests that end where they began."""
+    shared_chat.ask("/new")
+    yield shared_chat
+    shared_chat.clear()
+
+
+@pytest.fixture
+def talk(shared_talker: Terminal) -> Iterator[Terminal]:
+    """The same, with answers that do not end by themselves."""
+    shared_talker.ask("/new")
+    yield shared_talker
+    shared_talker.clear()
+
+
 def executable(path: Path, line: str) -> Path:
     """A program of one line of the shell."""
     path.write_text(f"#!/bin/sh\n{line}\n")
@@ -82,9 +113,9 @@ def executable(path: Path, line: str) -> Path:
 
 def test_the_first_run_shows_the_prompt_before_the_model_is_loaded(home: Path) -> None:
     with terminal(home) as opened:
-        opened.until(lambda: opened.at_prompt, "no prompt")
-        assert "ready" not in opened.display
         opened.wait_for("starter answers · ready · auto")
+        first = re.search(r"starter answers · (\w+)", opened.raw)
+        assert first and first[1] != "ready"
 
     assert stat.S_IMODE(home.stat().st_mode) == 0o700
 
@@ -99,12 +130,12 @@ def test_a_question_is_answered_with_a_receipt_and_kept(chat: Terminal, home: Pa
     assert re.search(r"starter · \d+ tokens · first word .* nothing sent", shown)
 
 
-def test_an_input_of_several_lines_is_one_question(chat: Terminal, home: Path) -> None:
-    chat.press("one" + CTRL_J + "two\x1b\rthree")
-    chat.wait_for("three")
-    chat.ask("")
+def test_an_input_of_several_lines_is_one_question(prompt: Terminal) -> None:
+    prompt.press("one" + CTRL_J + "two\x1b\rthree")
+    prompt.wait_for("three")
+    prompt.ask("")
 
-    assert turns(home)[0][0] == "one\ntwo\nthree"
+    assert turns(prompt.home)[-1][0] == "one\ntwo\nthree"
 
 
 def test_past_input_comes_back_in_the_next_run(home: Path) -> None:
@@ -118,45 +149,52 @@ def test_past_input_comes_back_in_the_next_run(home: Path) -> None:
     assert stat.S_IMODE((home / "input_history").stat().st_mode) == 0o600
 
 
-def test_ctrl_r_finds_past_input(chat: Terminal) -> None:
-    chat.ask("/why")
-    chat.ask("/cost")
-    chat.press("\x12wh")
-    chat.wait_for("I-search")
-    chat.press("\r")
-    chat.until(lambda: chat.line == "› /why" and "I-search" not in chat.display, "nothing is found")
+def test_ctrl_r_finds_past_input(prompt: Terminal) -> None:
+    prompt.ask("/why")
+    prompt.ask("/cost")
+    prompt.press("\x12wh")
+    prompt.wait_for("I-search")
+    prompt.press("\r")
+    prompt.until(lambda: prompt.line == "› /why" and "I-search" not in prompt.display, "nothing is found")
 
 
-def test_tab_completes_a_command(chat: Terminal) -> None:
-    chat.press("/conte\t")
-    chat.wait_for("› /context")
+def test_tab_completes_a_command(prompt: Terminal) -> None:
+    prompt.press("/conte\t")
+    prompt.until(lambda: prompt.line == "› /context", "it is not completed")
 
 
 # Ctrl-C and Ctrl-D
 
 
-def test_ctrl_c_while_the_prompt_is_read_brings_the_prompt_back(talker: Terminal, home: Path) -> None:
-    (home.parent / "long.txt").write_text("how do I change the model? " * 90)  # As much as the starter can read.
-    talker.ask("/file long.txt")
-    talker.send("what is it about?")
-    talker.press(CTRL_C)
-    talker.until(lambda: talker.at_prompt, "no prompt", 3)
+def test_ctrl_c_while_the_prompt_is_read_brings_the_prompt_back(talk: Terminal) -> None:
+    # As much as the starter can read; no cache holds the beginning. A busy machine may be through with it too soon.
+    for number in range(10):
+        (talk.home.parent / "long.txt").write_text(f"{number} " + "how do I change the model? " * 90)
+        talk.ask("/new")
+        talk.ask("/file long.txt")
+        talk.send("what is it about?")
+        talk.press(CTRL_C)
+        talk.until(lambda: talk.at_prompt, "no prompt")
+        _, answer, reason = turns(talk.home)[-1]
+        assert reason == "interrupted"
+        if not answer:
+            break
 
-    assert "stopped" in talker.display
-    assert [(answer, reason) for _, answer, reason in turns(home)] == [("", "interrupted")]
-    talker.begin("and now?")
+    assert not answer
+    assert "stopped" in talk.display
+    talk.begin("and now?")
 
 
-def test_ctrl_c_while_it_answers_keeps_what_was_said(talker: Terminal, home: Path) -> None:
-    talker.begin("tell me more", characters=300)
-    talker.press(CTRL_C)
-    talker.until(lambda: talker.at_prompt, "no prompt", 3)
+def test_ctrl_c_while_it_answers_keeps_what_was_said(talk: Terminal) -> None:
+    talk.begin("tell me more", characters=300)
+    talk.press(CTRL_C)
+    talk.until(lambda: talk.at_prompt, "no prompt")
 
-    assert "stopped. What was said is kept" in talker.display
-    [(_, answer, reason)] = turns(home)
+    assert "stopped. What was said is kept" in talk.display
+    _, answer, reason = turns(talk.home)[-1]
     assert reason == "interrupted"
     assert len(answer) > 100
-    talker.begin("and now?")
+    talk.begin("and now?")
 
 
 def test_ctrl_c_while_the_model_loads_brings_the_prompt_back(home: Path) -> None:
@@ -164,7 +202,7 @@ def test_ctrl_c_while_the_model_loads_brings_the_prompt_back(home: Path) -> None
         opened.until(lambda: opened.at_prompt, "no prompt")
         opened.enter("too early?")
         opened.press(CTRL_C)
-        opened.until(lambda: opened.at_prompt, "no prompt", 3)
+        opened.until(lambda: opened.at_prompt, "no prompt")
         opened.wait_ready()
 
 
@@ -177,22 +215,19 @@ def test_ctrl_c_clears_the_line_then_hints_then_leaves(chat: Terminal) -> None:
     chat.wait_for("› half a thought")
     chat.press(CTRL_C)
     chat.until(lambda: chat.line == "›", "the line is not cleared")
-    chat.press(CTRL_C)
-    chat.wait_for("Ctrl-C again leaves")
-    chat.press(CTRL_C)
 
-    assert chat.wait_end() == 0
+    assert chat.leave() == 0
     assert chat.attributes() == chat.before
 
 
-def test_a_second_ctrl_c_counts_only_within_two_seconds(chat: Terminal) -> None:
-    chat.press(CTRL_C)
-    chat.wait_for("Ctrl-C again leaves")
-    chat.until(lambda: "Ctrl-C again" not in chat.display, "the hint stays")
-    chat.press(CTRL_C)
-    chat.wait_for("Ctrl-C again leaves")
+def test_a_second_ctrl_c_counts_only_within_two_seconds(prompt: Terminal) -> None:
+    prompt.press(CTRL_C)
+    prompt.wait_for(LEAVES)
+    prompt.until(lambda: LEAVES not in prompt.display, "the hint stays")
+    prompt.press(CTRL_C)
+    prompt.wait_for(LEAVES)
 
-    assert not chat.ended
+    assert not prompt.ended
 
 
 def test_ctrl_d_leaves_on_an_empty_line_only(chat: Terminal) -> None:
@@ -223,50 +258,54 @@ PASTES = {
 
 
 @pytest.mark.parametrize("text", PASTES.values(), ids=list(PASTES))
-def test_a_paste_never_sends_itself(chat: Terminal, home: Path, text: str) -> None:
-    start = len(chat.raw)
-    chat.paste(text)
-    chat.pump(1.0)
+def test_a_paste_never_sends_itself(prompt: Terminal, text: str) -> None:
+    start, before = len(prompt.raw), turns(prompt.home)
+    prompt.paste(text)
+    prompt.until(lambda: prompt.line != "›", "nothing is pasted")
+    prompt.press("ж")  # Nothing else has this letter; it is taken after all of the paste.
+    prompt.until(lambda: prompt.line.endswith("ж"), "the line does not go on")
 
-    assert not chat.ended
-    assert PASTE_OFF not in chat.raw[start:]
-    assert turns(home) == []
-    chat.press(CTRL_C)
-    chat.until(lambda: chat.line == "›", "the paste cannot be cleared")
-
-
-def test_a_pasted_text_is_sent_as_it_is_by_enter(chat: Terminal, home: Path) -> None:
-    chat.paste("one\r\n  two\tthree\rfour ß 漢 🙂")
-    chat.wait_for("four")
-    chat.pump(0.3)  # A person does not press Enter within the paste.
-    chat.ask("")
-
-    assert turns(home)[0][0] == "one\n  two\tthree\nfour ß 漢 🙂"
+    assert not prompt.ended
+    assert PASTE_OFF not in prompt.raw[start:]
+    assert turns(prompt.home) == before
+    prompt.press(CTRL_C)
+    prompt.until(lambda: prompt.line == "›", "the paste cannot be cleared")
 
 
-def test_what_is_typed_during_an_answer_waits_in_the_next_prompt(talker: Terminal, home: Path) -> None:
-    talker.begin("tell me more")
-    talker.press("next one\r")
-    talker.pump(0.2)
-    talker.press(CTRL_C)
-    talker.until(lambda: talker.at_prompt, "no prompt")
-    talker.wait_for("› next one")
-    talker.pump(0.3)
+def test_a_pasted_text_is_sent_as_it_is_by_enter(prompt: Terminal) -> None:
+    prompt.paste("one\r\n  two\tthree\rfour ß 漢 🙂")
+    prompt.wait_for("four")
+    prompt.ask("")
 
-    assert [question for question, *_ in turns(home)] == ["tell me more"]
+    assert turns(prompt.home)[-1][0] == "one\n  two\tthree\nfour ß 漢 🙂"
 
 
-def test_a_paste_during_an_answer_waits_in_the_next_prompt(talker: Terminal, home: Path) -> None:
-    talker.begin("tell me more")
-    talker.paste("first\rsecond\x03\r")
-    talker.pump(0.2)
-    talker.press(CTRL_C)
-    talker.until(lambda: talker.at_prompt, "no prompt")
-    talker.wait_for("› first")
-    talker.pump(0.3)
+def test_what_is_typed_during_an_answer_waits_in_the_next_prompt(talk: Terminal) -> None:
+    talk.begin("tell me more")
+    asked = len(turns(talk.home))
+    talk.press("next one\r")
+    talk.press(CTRL_C)
+    talk.until(lambda: talk.at_prompt, "no prompt")
+    talk.wait_for("› next one")
+    talk.press("ж")
+    talk.wait_for("› next oneж")
 
-    assert "  second" in talker.display
-    assert len(turns(home)) == 1
+    assert len(turns(talk.home)) == asked
+
+
+def test_a_paste_during_an_answer_waits_in_the_next_prompt(talk: Terminal) -> None:
+    talk.begin("tell me more")
+    asked = len(turns(talk.home))
+    talk.paste("first\rsecond\x03\r")
+    talk.pump(0.2)  # A key that follows sooner belongs to the paste.
+    talk.press(CTRL_C)
+    talk.until(lambda: talk.at_prompt, "no prompt")
+    talk.wait_for("› first")
+    talk.press("ж")
+    talk.until(lambda: talk.line.endswith("ж"), "the line does not go on")
+
+    assert "  second" in talk.display
+    assert len(turns(talk.home)) == asked
 
 
 # The window, and colours
@@ -396,7 +435,7 @@ def test_the_death_of_the_worker_costs_one_answer_half(talker: Terminal, home: P
     worker = talker.answering_worker()
     talker.begin("tell me more", characters=300)
     os.kill(worker, signal.SIGKILL)
-    talker.until(lambda: talker.at_prompt, "no prompt", 5)
+    talker.until(lambda: talker.at_prompt, "no prompt")
 
     assert "error: The model worker was ended by SIGKILL" in talker.display
     [(_, answer, reason)] = turns(home)
@@ -444,19 +483,20 @@ def test_every_command_leaves_the_chat_running(chat: Terminal) -> None:
         chat.until(lambda: chat.at_prompt, name)
 
 
-def test_help_shows_every_command_and_every_key(chat: Terminal) -> None:
-    shown = chat.ask("/help")
+def test_help_shows_every_command_and_every_key(prompt: Terminal) -> None:
+    shown = prompt.ask("/help")
 
     assert [command.names[0] for command in COMMANDS if command.names[0] not in shown] == []
     assert [key.shown for key in KEYS if key.shown not in shown] == []
 
 
-def test_an_unknown_command_names_the_nearest_and_is_no_question(chat: Terminal, home: Path) -> None:
-    shown = chat.ask("/hlep")
+def test_an_unknown_command_names_the_nearest_and_is_no_question(prompt: Terminal) -> None:
+    before = turns(prompt.home)
+    shown = prompt.ask("/hlep")
 
     assert "error: There is no command /hlep" in shown
     assert "Did you mean /help?" in shown
-    assert turns(home) == []
+    assert turns(prompt.home) == before
 
 
 def test_a_wrong_setting_is_told_and_a_right_one_is_kept(chat: Terminal, home: Path) -> None:
@@ -488,73 +528,73 @@ def test_a_broken_configuration_is_told_with_its_line_and_the_chat_goes_on(chat:
     assert (home / "config.toml").read_text() == broken
 
 
-def test_a_chat_starts_with_a_broken_configuration(home: Path) -> None:
+def test_a_chat_does_not_start_with_a_broken_configuration(home: Path) -> None:
     home.mkdir()
     (home / "config.toml").write_text("[generation]\nmax_tokens = many\n")
     with terminal(home) as chat:
-        assert chat.wait_end() == 1 or chat.at_prompt
+        assert chat.wait_end() == 1
         assert "line 2" in chat.raw
 
 
-def test_undo_takes_a_question_back_into_the_line(chat: Terminal) -> None:
-    chat.ask("first question")
-    chat.ask("second question")
-    chat.ask("/undo")
+def test_undo_takes_a_question_back_into_the_line(prompt: Terminal) -> None:
+    prompt.ask("first question")
+    prompt.ask("second question")
+    prompt.ask("/undo")
 
-    assert chat.line == "› second question"
-    chat.press(CTRL_C)
-    chat.until(lambda: chat.line == "›", "the line is not cleared")
-    assert "1 of 1 in context" in chat.ask("/context")
-
-
-def test_retry_asks_the_last_question_again(chat: Terminal, home: Path) -> None:
-    chat.ask("first question")
-    chat.ask("/retry")
-
-    assert [question for question, *_ in turns(home)] == ["first question", "first question"]
-    assert "1 of 1 in context" in chat.ask("/context")
+    assert prompt.line == "› second question"
+    prompt.press(CTRL_C)
+    prompt.until(lambda: prompt.line == "›", "the line is not cleared")
+    assert "1 of 1 in context" in prompt.ask("/context")
 
 
-def test_a_past_conversation_is_found_and_gone_on_with(chat: Terminal) -> None:
-    chat.ask("where do badgers sleep?")
-    chat.ask("/new")
-    assert "badgers" in chat.ask("/search badgers")
-    found = re.search(r"(\w{6})  \d{4}-.*badgers", chat.ask("/sessions"))
+def test_retry_asks_the_last_question_again(prompt: Terminal) -> None:
+    prompt.ask("first question")
+    prompt.ask("/retry")
+
+    assert [question for question, *_ in turns(prompt.home)[-2:]] == ["first question", "first question"]
+    assert "1 of 1 in context" in prompt.ask("/context")
+
+
+def test_a_past_conversation_is_found_and_gone_on_with(prompt: Terminal) -> None:
+    prompt.ask("where do badgers sleep?")
+    prompt.ask("/new")
+    assert "badgers" in prompt.ask("/search badgers")
+    found = re.search(r"(\w{6})  \d{4}-.*badgers", prompt.ask("/sessions"))
     assert found
-    shown = chat.ask(f"/resume {found[1]}")
+    shown = prompt.ask(f"/resume {found[1]}")
 
     assert "where do badgers sleep?" in shown
-    assert "error:" in chat.ask("/resume zzzzzz")
+    assert "error:" in prompt.ask("/resume zzzzzz")
 
 
-def test_a_conversation_is_shown_and_saved_but_nothing_is_overwritten(chat: Terminal, home: Path) -> None:
-    chat.ask("where do badgers sleep?")
-    assert "where do badgers sleep?" in chat.ask("/export")
-    chat.ask("/save notes.md")
-    saved = (home.parent / "notes.md").read_text()
+def test_a_conversation_is_shown_and_saved_but_nothing_is_overwritten(prompt: Terminal) -> None:
+    prompt.ask("where do badgers sleep?")
+    assert "where do badgers sleep?" in prompt.ask("/export")
+    prompt.ask("/save notes.md")
+    saved = (prompt.home.parent / "notes.md").read_text()
 
     assert "where do badgers sleep?" in saved
-    assert "notes.md is there already" in chat.ask("/save notes.md")
-    assert (home.parent / "notes.md").read_text() == saved
+    assert "notes.md is there already" in prompt.ask("/save notes.md")
+    assert (prompt.home.parent / "notes.md").read_text() == saved
 
 
-def test_a_shell_command_gets_the_terminal(chat: Terminal) -> None:
-    assert "seen 42" in chat.ask("!echo seen $((6*7))")
-    assert "It ended with status 3." in chat.ask("!exit 3")
-    assert "It was ended by SIGKILL." in chat.ask("!kill -KILL $$")
-    start = chat.enter("!sleep 90")
-    chat.pump(0.3)
-    chat.press(CTRL_C)
-    chat.until(lambda: chat.at_prompt, "no prompt")
-    assert "It was stopped with Ctrl-C." in chat.raw[start:]
+def test_a_shell_command_gets_the_terminal(prompt: Terminal) -> None:
+    assert "seen 42" in prompt.ask("!echo seen $((6*7))")
+    assert "It ended with status 3." in prompt.ask("!exit 3")
+    assert "It was ended by SIGKILL." in prompt.ask("!kill -KILL $$")
+    start = prompt.enter("!echo up $((6*7)); sleep 90")
+    prompt.until(lambda: "up 42" in prompt.raw[start:], "the shell does not begin")
+    prompt.press(CTRL_C)
+    prompt.until(lambda: prompt.at_prompt, "no prompt")
+    assert "It was stopped with Ctrl-C." in prompt.raw[start:]
 
 
-def test_a_file_goes_with_the_question(chat: Terminal, home: Path) -> None:
-    (home.parent / "notes.txt").write_text("badgers sleep in setts")
-    chat.ask("what does @notes.txt say?")
+def test_a_file_goes_with_the_question(prompt: Terminal) -> None:
+    (prompt.home.parent / "notes.txt").write_text("badgers sleep in setts")
+    prompt.ask("what does @notes.txt say?")
 
-    assert "badgers sleep in setts" in turns(home)[0][0]
-    assert "error: absent.txt cannot be read" in chat.ask("/file absent.txt")
+    assert "badgers sleep in setts" in turns(prompt.home)[-1][0]
+    assert "error: absent.txt cannot be read" in prompt.ask("/file absent.txt")
 
 
 def test_the_editor_writes_the_next_question(home: Path) -> None:
@@ -569,23 +609,23 @@ def test_the_editor_writes_the_next_question(home: Path) -> None:
 
 
 @pytest.mark.parametrize("answering", [False, True], ids=["at the prompt", "in an answer"])
-def test_ctrl_z_gives_the_terminal_back_until_the_chat_goes_on(talker: Terminal, answering: bool) -> None:
+def test_ctrl_z_gives_the_terminal_back_until_the_chat_goes_on(talk: Terminal, answering: bool) -> None:
     if answering:
-        talker.begin("tell me more")
-    talker.press(CTRL_Z)
-    chat = psutil.Process(talker.pid)
-    talker.until(lambda: chat.status() == psutil.STATUS_STOPPED, "it does not stop")
+        talk.begin("tell me more")
+    talk.press(CTRL_Z)
+    chat = psutil.Process(talk.pid)
+    talk.until(lambda: chat.status() == psutil.STATUS_STOPPED, "it does not stop")
 
-    assert talker.attributes() == talker.before
-    assert talker.raw.rfind(PASTE_OFF) > talker.raw.rfind(PASTE_ON)
-    start = len(talker.raw)
-    talker.signal(signal.SIGCONT)
+    assert talk.attributes() == talk.before
+    assert talk.raw.rfind(PASTE_OFF) > talk.raw.rfind(PASTE_ON)
+    start = len(talk.raw)
+    talk.signal(signal.SIGCONT)
     if answering:
-        talker.until(lambda: len(talker.raw) > start + 40, "the answer does not go on")
-        talker.press(CTRL_C)
-    talker.until(lambda: talker.at_prompt, "no prompt")
-    talker.press("back again")
-    talker.wait_for("› back again")
+        talk.until(lambda: len(talk.raw) > start + 40, "the answer does not go on")
+        talk.press(CTRL_C)
+    talk.until(lambda: talk.at_prompt, "no prompt")
+    talk.press("back again")
+    talk.wait_for("› back again")
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="job control needs a shell")
@@ -655,9 +695,6 @@ def test_an_interrupt_from_outside_acts_as_ctrl_c_does(talker: Terminal, home: P
     talker.signal(signal.SIGINT)
     talker.until(lambda: talker.at_prompt, "no prompt")
     assert turns(home)[0][2] == "interrupted"
-    talker.signal(signal.SIGINT)
-    talker.wait_for("Ctrl-C again leaves")
-    talker.signal(signal.SIGINT)
 
-    assert talker.wait_end() == 0
+    assert talker.leave(lambda: talker.signal(signal.SIGINT)) == 0
     assert left_as_it_was(talker)

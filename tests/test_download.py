@@ -224,7 +224,7 @@ def test_each_status_of_a_file_is_a_sentence_that_says_whether_to_try_again(tmp_
         route, status = case
         with Hub(folder) as hub:
             hub.faults[route] = [Status(status)]
-            return failed(hub, tmp_path / f"{route}{status}", stall=2.0)
+            return failed(hub, tmp_path / f"{route}{status}", stall=3.0)
 
     # Those that may pass are tried again for a while, so all are tried at once.
     with ThreadPoolExecutor(len(cases)) as threads:
@@ -245,10 +245,10 @@ def test_a_hub_that_wishes_a_long_wait_is_not_waited_for(hub: Hub, tmp_path: Pat
 
 
 @pytest.mark.parametrize("route", ["resolve", "cdn"])
-@pytest.mark.parametrize("fault", [Silence(), Drip(0.4), Drip(0.4, headers=True)])
+@pytest.mark.parametrize("fault", [Silence(), Drip(0.2), Drip(0.2, headers=True)])
 def test_a_transfer_that_stands_still_is_ended(hub: Hub, tmp_path: Path, route: Any, fault: Fault) -> None:
     hub.faults[route] = [fault]
-    error = failed(hub, tmp_path / "here", stall=1.2)
+    error = failed(hub, tmp_path / "here", stall=0.6)
     assert error.retryable
     assert "next to nothing" in str(error) or "does not answer" in str(error)
 
@@ -256,7 +256,7 @@ def test_a_transfer_that_stands_still_is_ended(hub: Hub, tmp_path: Path, route: 
 def test_a_host_that_takes_no_call_is_left(hub: Hub, tmp_path: Path) -> None:
     with deaf() as port:
         hub.faults["resolve"] = [Sends(f"http://127.0.0.1:{port}/x")]
-        assert failed(hub, tmp_path / "here", stall=1.2).retryable
+        assert failed(hub, tmp_path / "here", stall=0.6).retryable
 
 
 @pytest.mark.parametrize(

@@ -190,14 +190,14 @@ def test_what_is_no_name_of_a_repository_is_refused_without_asking(hub: Hub) -> 
 @pytest.mark.parametrize("route", ["info", "tree"])
 @pytest.mark.parametrize("fault", [Silence(), Drip(8.0), Drip(8.0, headers=True)])
 def test_a_hub_that_does_not_answer_is_left(hub: Hub, route: Any, fault: Fault) -> None:
-    error = refused(hub, route, fault, deadline=1.0)
+    error = refused(hub, route, fault, deadline=0.6)
     assert "next to nothing for 1 s" in str(error)
     assert error.retryable
 
 
 def test_a_hub_that_takes_no_call_is_left() -> None:
     with deaf() as port, pytest.raises(HubError, match="next to nothing") as caught:
-        list_files(REPO, "main", f"http://127.0.0.1:{port}", deadline=1.0)
+        list_files(REPO, "main", f"http://127.0.0.1:{port}", deadline=0.6)
     assert caught.value.retryable
 
 

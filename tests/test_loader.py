@@ -27,18 +27,48 @@ SIZE = 1_500_000
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.fixture
-def hub(tmp_path: Path) -> Iterator[Hub]:
-    """A hub with a repository in the runtime's own form, which needs no preparation."""
-    folder = tmp_path / "hub" / REPO
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for a hub with a repository in the runtime's own form, which needs no preparation."""
+    folder = tmp_path_factory.mktemp("repository") / REPO
     folder.mkdir(parents=True)
     for name in ("genai_config.json", "tokenizer.json", "config.json"):
         (folder / name).write_text("{}")
     (folder / "model.onnx").write_bytes(b"graph")
     (folder / WEIGHTS).write_bytes(random.Random(1).randbytes(SIZE))
     (folder / "README.md").write_text("not needed")
+    return folder.parents[1]
+
+
+@pytest.fixture
+def hub(repository: Path, tmp_path: Path) -> Iterator[Hub]:
+    """A hub with that repository."""
+    shutil.copytree(repository, tmp_path / "hub")
     with Hub(tmp_path / "hub") as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def models(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The models folder after the repository was fetched, its download kept."""
+    folder = tmp_path_factory.mktemp("fetched")
+    with Hub(repository) as hub:
+        prepared(run(replace(request(hub, folder), keep_download=True)))
+    return folder / "models"
+
+
+@pytest.fixture
+def kept(models: Path, tmp_path: Path) -> Path:
+    """A prepared folder that was made in an earlier run, which kept the download too."""
+    shutil.copytree(models, tmp_path / "models")
+    return next((tmp_path / "models").glob("*/prepared-*/"))
+
+
+@pytest.fixture
+def here(kept: Path) -> Path:
+    """The same, the download gone."""
+    shutil.rmtree(kept.parent / "download")
+    return kept
 
 
 def request(hub: Hub, tmp_path: Path) -> Fetch:
@@ -116,35 +146,31 @@ def test_a_bare_folder_becomes_a_model_that_can_be_loaded(hub: Hub, tmp_path: Pa
     assert replies[-2].done == replies[-2].total == sum(file.size for file in listed.files)
 
 
-def test_the_second_time_nothing_is_asked(hub: Hub, tmp_path: Path) -> None:
-    first = prepared(run(request(hub, tmp_path)))
-    hub.forget()
-    assert run(request(hub, tmp_path)) == [first]
+def test_the_second_time_nothing_is_asked(hub: Hub, here: Path, tmp_path: Path) -> None:
+    assert run(request(hub, tmp_path)) == [Prepared(str(here), store.notes(here))]
     assert hub.asked == []
 
 
-def test_the_download_stays_when_it_is_to_be_kept_and_goes_when_it_is_not(hub: Hub, tmp_path: Path) -> None:
-    asked = request(hub, tmp_path)
-    folder = Path(prepared(run(replace(asked, keep_download=True))).folder).parent
-    assert (folder / "download" / WEIGHTS).is_file()
-    run(asked)
-    assert not (folder / "download").exists()
+def test_the_download_stays_when_it_is_to_be_kept_and_goes_when_it_is_not(hub: Hub, kept: Path, tmp_path: Path) -> None:
+    assert (kept.parent / "download" / WEIGHTS).is_file()
+    run(request(hub, tmp_path))
+    assert not (kept.parent / "download").exists()
 
 
-def test_without_a_network_what_is_here_is_used(hub: Hub, tmp_path: Path) -> None:
-    asked = replace(request(hub, tmp_path), offline=True)
-    assert "not whole on this machine" in refused(run(asked)).message
-    here = prepared(run(request(hub, tmp_path)))
-    hub.forget()
-    assert prepared(run(replace(asked, revision="v2"))).folder == here.folder
+def test_without_a_network_nothing_is_asked_for_what_is_not_here(hub: Hub, tmp_path: Path) -> None:
+    assert "not whole on this machine" in refused(run(replace(request(hub, tmp_path), offline=True))).message
     assert hub.asked == []
 
 
-def test_a_hub_that_fails_leaves_the_version_that_is_here(hub: Hub, tmp_path: Path) -> None:
-    here = prepared(run(request(hub, tmp_path)))
+def test_without_a_network_what_is_here_is_used(hub: Hub, here: Path, tmp_path: Path) -> None:
+    assert prepared(run(replace(request(hub, tmp_path), offline=True, revision="v2"))).folder == str(here)
+    assert hub.asked == []
+
+
+def test_a_hub_that_fails_leaves_the_version_that_is_here(hub: Hub, here: Path, tmp_path: Path) -> None:
     hub.faults["info"] = [Status(503)]
     found = prepared(run(replace(request(hub, tmp_path), revision="v2")))
-    assert found.folder == here.folder
+    assert found.folder == str(here)
     assert "status 503" in found.notes[-1]
 
 
@@ -219,36 +245,38 @@ def test_a_watcher_takes_over_from_one_that_is_killed(hub: Hub, tmp_path: Path) 
     assert hub.sent("cdn", path=WEIGHTS) < 1.2 * SIZE
 
 
-def test_a_prepared_file_that_changed_on_the_disk_is_made_anew(hub: Hub, tmp_path: Path) -> None:
-    folder = Path(prepared(run(request(hub, tmp_path))).folder)
-    content = bytearray((folder / WEIGHTS).read_bytes())
+def decay(path: Path) -> None:
+    """Zeros in place of what the file holds, without a trace in its size and times."""
+    times = path.stat()
+    path.write_bytes(b"\0" * times.st_size)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+def test_a_prepared_file_that_changed_on_the_disk_is_made_anew(hub: Hub, here: Path, tmp_path: Path) -> None:
+    content = bytearray((here / WEIGHTS).read_bytes())
     content[5] ^= 1
-    (folder / WEIGHTS).write_bytes(content)
-    assert prepared(run(request(hub, tmp_path))).folder == str(folder)
-    assert (folder / WEIGHTS).read_bytes() == (hub.folder / REPO / WEIGHTS).read_bytes()
+    (here / WEIGHTS).write_bytes(content)
+    assert prepared(run(request(hub, tmp_path))).folder == str(here)
+    assert (here / WEIGHTS).read_bytes() == (hub.folder / REPO / WEIGHTS).read_bytes()
 
 
-def test_a_prepared_file_that_decays_without_a_trace_is_found_within_a_day(hub: Hub, tmp_path: Path) -> None:
-    folder = Path(prepared(run(request(hub, tmp_path))).folder)
-    times = (folder / WEIGHTS).stat()
-    (folder / WEIGHTS).write_bytes(b"\0" * SIZE)
-    os.utime(folder / WEIGHTS, ns=(times.st_atime_ns, times.st_mtime_ns))
-    seal = folder.with_name(f"{folder.name}.seal")
+def test_a_prepared_file_that_decays_without_a_trace_is_found_within_a_day(
+    hub: Hub, here: Path, tmp_path: Path
+) -> None:
+    decay(here / WEIGHTS)
+    seal = here.with_name(f"{here.name}.seal")
     seal.write_text(json.dumps({**json.loads(seal.read_text()), "checked": time.time() - 25 * 3600}))
     run(request(hub, tmp_path))
-    assert (folder / WEIGHTS).read_bytes() == (hub.folder / REPO / WEIGHTS).read_bytes()
+    assert (here / WEIGHTS).read_bytes() == (hub.folder / REPO / WEIGHTS).read_bytes()
 
 
-def test_a_downloaded_file_that_changed_on_the_disk_is_found_before_it_is_used(hub: Hub, tmp_path: Path) -> None:
-    folder = Path(prepared(run(replace(request(hub, tmp_path), keep_download=True))).folder)
-    shutil.rmtree(folder)
-    damaged = folder.parent / "download" / WEIGHTS
-    times = damaged.stat()
-    damaged.write_bytes(b"\0" * SIZE)
-    os.utime(damaged, ns=(times.st_atime_ns, times.st_mtime_ns))
-    hub.forget()
+def test_a_downloaded_file_that_changed_on_the_disk_is_found_before_it_is_used(
+    hub: Hub, kept: Path, tmp_path: Path
+) -> None:
+    shutil.rmtree(kept)
+    decay(kept.parent / "download" / WEIGHTS)
     prepared(run(request(hub, tmp_path)))
-    assert (folder / WEIGHTS).read_bytes() == (hub.folder / REPO / WEIGHTS).read_bytes()
+    assert (kept / WEIGHTS).read_bytes() == (hub.folder / REPO / WEIGHTS).read_bytes()
     assert hub.sent("resolve", "cdn") == SIZE
 
 
@@ -258,12 +286,11 @@ def test_a_bit_flipped_on_the_way_never_reaches_the_model(hub: Hub, tmp_path: Pa
     assert (folder / WEIGHTS).read_bytes() == (hub.folder / REPO / WEIGHTS).read_bytes()
 
 
-def test_a_new_version_lies_beside_the_old_one(hub: Hub, tmp_path: Path) -> None:
-    first = prepared(run(request(hub, tmp_path)))
+def test_a_new_version_lies_beside_the_old_one(hub: Hub, here: Path, tmp_path: Path) -> None:
     (hub.folder / REPO / "config.json").write_text('{"new": 1}')
     second = prepared(run(replace(request(hub, tmp_path), revision=hub.commit(REPO))))
-    assert first.folder != second.folder
-    assert Path(first.folder).is_dir()
+    assert second.folder != str(here)
+    assert here.is_dir()
 
 
 def test_a_folder_in_the_runtimes_form_is_used_where_it_is(hub: Hub, tmp_path: Path) -> None:

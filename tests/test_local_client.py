@@ -12,7 +12,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from itertools import pairwise
 from pathlib import Path
 
 import psutil
@@ -27,11 +26,9 @@ from shammah.local.client import Broken, Loading, LocalEngine, ModelSpec, Off, R
 from shammah.local.process import LOG_LIMIT, Pulse
 from shammah.message import Event, Message, Options, Waiting
 from shammah.paths import STARTER, Home
-from tests.fakes import LONG, finish_of, said, up_to_piece, user
+from tests.fakes import LONG, PATIENT, finish_of, said, until, up_to_piece, user
 
 SHORT = Options(max_tokens=3, seed=1)
-PATIENT = 60.0
-"""Seconds to wait for what comes soon, unless the machine is busy."""
 
 posix = pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals and file modes")
 Maker = Callable[..., LocalEngine]
@@ -57,13 +54,6 @@ def make(home: Home) -> Iterator[Maker]:
 
 def ask(engine: LocalEngine, text: str = "Hello", options: Options = SHORT) -> list[Event]:
     return list(engine.reply([user(text)], options))
-
-
-def until(true: Callable[[], bool]) -> None:
-    end = time.monotonic() + PATIENT
-    while not true():
-        assert time.monotonic() < end, "this did not come true"
-        time.sleep(0.02)
 
 
 def until_idle(engine: LocalEngine) -> None:
@@ -170,60 +160,57 @@ def test_a_worker_that_ends_by_itself_is_told_with_the_status_it_ended_with(make
 # A worker that hangs
 
 
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Shorter patience, so that the tests need not wait as long as a person would."""
-    monkeypatch.setattr("shammah.local.client.PATIENCE", 1.5)
-    monkeypatch.setattr("shammah.local.client.LOAD_PATIENCE", 1.5)
+@contextlib.contextmanager
+def impatience() -> Iterator[None]:
+    """Shorter patience, so that a hanging worker need not be waited for as long as a person would."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("shammah.local.client.PATIENCE", 1.0)
+        patch.setattr("shammah.local.client.LOAD_PATIENCE", 1.0)
+        yield
 
 
-@pytest.mark.usefixtures("impatient")
 def test_a_worker_that_hangs_in_mid_answer_is_given_up_and_replaced(engine: LocalEngine) -> None:
     process = worker(engine)
-    answer = engine.reply([user("Tell me everything")], LONG)
-    events = up_to_piece(answer)
-    process.suspend()
-    heard = [time.monotonic()]
-    for event in answer:
-        events.append(event)
-        heard.append(time.monotonic())
+    with impatience():
+        answer = engine.reply([user("Tell me everything")], LONG)
+        up_to_piece(answer)
+        process.suspend()
+        events = list(answer)
     assert (finish_of(events).reason, finish_of(events).error) == ("failed", "The model worker hangs")
-    assert sum(after - before > 0.3 for before, after in pairwise(heard)) <= 1
+    assert len(events) > 5  # Ctrl-C is looked for between two events.
     assert_answers_anew(engine, process)
 
 
-@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("question", ["Hello", "hello " * 100_000], ids=["short", "longer than the pipe"])
 def test_a_worker_that_hung_while_idle_is_given_up_and_replaced(engine: LocalEngine, question: str) -> None:
     process = worker(engine)
     process.suspend()
-    with pytest.raises(WorkerError, match="hangs") as told:
+    with impatience(), pytest.raises(WorkerError, match="hangs") as told:
         ask(engine, question)
     assert told.value.hint
     assert_answers_anew(engine, process)
 
 
-@pytest.mark.usefixtures("impatient")
 def test_a_worker_that_hangs_while_loading_is_given_up_and_replaced(engine: LocalEngine) -> None:
     engine.start()
     assert engine.pid is not None
     process = psutil.Process(engine.pid)
     process.suspend()
-    with pytest.raises(WorkerError, match="hangs while it loads"):
+    with impatience(), pytest.raises(WorkerError, match="hangs while it loads"):
         ask(engine)
     assert_answers_anew(engine, process)
 
 
-def test_stopping_an_answer_of_a_worker_that_hangs_takes_no_time(engine: LocalEngine) -> None:
+def test_stopping_an_answer_of_a_worker_that_hangs_does_not_wait_for_it(engine: LocalEngine) -> None:
     process = worker(engine)
     answer = engine.reply([user("Tell me everything")], LONG)
     up_to_piece(answer)
     process.suspend()
-    started = time.monotonic()
     answer.close()
-    assert time.monotonic() - started < 0.3
+    assert process.is_running()  # Who waits gives it up in the end, and kills it.
     process.resume()
     assert finish_of(ask(engine)).reason in ("stop", "length")
+    assert engine.pid == process.pid
 
 
 class HandClock:
@@ -249,9 +236,11 @@ def test_a_silent_worker_that_computes_does_not_hang() -> None:
 
 
 def test_a_silent_worker_that_does_nothing_hangs() -> None:
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as idle:
+    program = [sys.executable, "-c", "print(flush=True); input()"]
+    with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as idle:
+        assert idle.stdout is not None
+        idle.stdout.readline()
         clock = HandClock()
-        time.sleep(1.0)
         pulse = Pulse(idle.pid, 4.0, clock)
         clock.now = 2.0
         assert not pulse.stopped()

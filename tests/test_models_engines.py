@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,11 +18,9 @@ from shammah.models.engines import LocalModels
 from shammah.models.wanted import Automatic, Folder, Source, settings_for, wanted
 from shammah.paths import STARTER, Home
 from shammah.router import Facts
-from tests.fakes import finish_of, user
+from tests.fakes import finish_of, until, user
 
 SHORT = Options(max_tokens=3, seed=1)
-PATIENT = 60.0
-"""Seconds to wait for what comes soon, unless the machine is busy."""
 
 
 def no_choice(_wanted: Automatic, _context: int, _may_fetch: bool) -> Source:
@@ -65,13 +62,6 @@ def make(plan: Plan) -> Iterator[Callable[..., LocalModels]]:
 def folder(tmp_path: Path) -> Path:
     """Another model than the starter."""
     return Path(shutil.copytree(STARTER, tmp_path / "qwen"))
-
-
-def until(happens: Callable[[], bool]) -> None:
-    patience = time.monotonic() + PATIENT
-    while not happens():
-        assert time.monotonic() < patience
-        time.sleep(0.02)
 
 
 def ready(models: LocalModels) -> bool:

@@ -102,7 +102,7 @@ def test_polling_sees_a_connection_beyond_loopback(place, monkeypatch):
     monkeypatch.setattr(trial, "_loopback", lambda _address: False)  # No address beyond it can be reached in a test.
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        code = f"import socket, time; s = socket.create_connection(('127.0.0.1', {port})); time.sleep(0.5)"
+        code = f"import socket, time; s = socket.create_connection(('127.0.0.1', {port})); time.sleep(2)"
         seen = _watched(trial.while_polling, place, code)
     assert seen.packets
 

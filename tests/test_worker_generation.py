@@ -32,6 +32,7 @@ from shammah.worker.service import Service
 from shammah.worker.template import ChatTemplate
 from shammah.worker.text import Text
 from tests.fakes import LONG, user
+from tests.watched import Watched
 
 CONTEXT = 1024
 HOT = Sampling(temperature=100.0, top_k=4096)
@@ -40,18 +41,6 @@ NO_STOPS: frozenset[int] = frozenset()
 
 def always(_: int) -> bool:
     return True
-
-
-class Watched(Sampler):
-    """The sampler, with a copy of all logits that it saw."""
-
-    def __init__(self, sampling: Sampling, seed: int | None = None) -> None:
-        super().__init__(sampling, seed, [])
-        self.rows: list[NDArray[np.float32]] = []
-
-    def pick(self, logits: NDArray[np.float32]) -> int:
-        self.rows.append(logits.copy())
-        return super().pick(logits)
 
 
 @dataclass(frozen=True)

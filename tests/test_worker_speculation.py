@@ -21,8 +21,9 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 from scripts.bench_speculation import Replay
 from shammah.worker import speculation
 from shammah.worker.generation import Decoder
-from shammah.worker.sampling import Sampler, Sampling
+from shammah.worker.sampling import Sampling
 from shammah.worker.speculation import MOST_ROWS, NGRAMS, Lookup, Odds, Pace, Speculation
+from tests.watched import Watched
 
 CONTEXT = 512
 NO_STOPS: frozenset[int] = frozenset()
@@ -269,18 +270,6 @@ class Counting(Decoder):
             record(rows, seconds)
 
         self.pace.record = noted  # type: ignore[method-assign]
-
-
-class Watched(Sampler):
-    """The sampler, with a copy of all logits that it saw."""
-
-    def __init__(self, sampling: Sampling, seed: int | None, prompt: Sequence[int]) -> None:
-        super().__init__(sampling, seed, list(prompt))
-        self.rows: list[NDArray[np.float32]] = []
-
-    def pick(self, logits: NDArray[np.float32]) -> int:
-        self.rows.append(logits.copy())
-        return super().pick(logits)
 
 
 @dataclass(frozen=True)
