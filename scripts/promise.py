@@ -57,6 +57,17 @@ def write(path: Path | None, results: Iterable[Reached], *, more: bool = False) 
         path.write_text(json.dumps({"promises": rows, "more": more}, indent=1) + "\n", encoding="utf-8")
 
 
+def tell(results: Iterable[Reached], path: Path | None) -> int:
+    """Print each result as it comes, write what there is until then, and return the trial's exit status."""
+    told: list[Reached] = []
+    for result in results:
+        told.append(result)
+        print(result, flush=True)
+        write(path, told, more=True)
+    write(path, told)
+    return int(not all(result.held for result in told))
+
+
 def read(path: Path) -> tuple[list[Reached], bool]:
     """What was written, and whether that is all."""
     content = json.loads(path.read_text(encoding="utf-8"))

@@ -31,7 +31,7 @@ sys.path.insert(0, str(ROOT))
 
 import psutil
 
-from scripts.promise import Reached, heed_signals, write
+from scripts.promise import Reached, heed_signals, tell
 from shammah.errors import HistoryError
 from shammah.models import catalog
 from shammah.screen.keys import LEAVE_WITHIN
@@ -641,17 +641,16 @@ def main() -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     chosen = parser.parse_args()
     heed_signals()
-    results = []
     with tempfile.TemporaryDirectory(prefix="trial-chat-") as folder:
-        endless = endless_model(Path(folder) / "endless")
-        for promise in chosen.only or TRIALS:
-            trial, count = TRIALS[promise]
-            room = Room(Path(folder) / str(promise), endless, random.Random(chosen.seed))
-            results.append(trial(room, min(chosen.count or count, count)))
-            print(results[-1], flush=True)
-            write(chosen.json, results, more=True)
-    write(chosen.json, results)
-    return 0 if all(result.held for result in results) else 1
+        return tell(_trials(Path(folder), chosen), chosen.json)
+
+
+def _trials(folder: Path, chosen: argparse.Namespace) -> Iterator[Reached]:
+    endless = endless_model(folder / "endless")
+    for promise in chosen.only or TRIALS:
+        trial, count = TRIALS[promise]
+        room = Room(folder / str(promise), endless, random.Random(chosen.seed))
+        yield trial(room, min(chosen.count or count, count))
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from scripts.promise import Reached, heed_signals, write
+from scripts.promise import Reached, heed_signals, tell
 from scripts.trial_budget import try_budget
 from shammah.cloud.access import Cloud, CloudPlan
 from shammah.cloud.exchange import Patience
@@ -60,10 +60,7 @@ def main() -> int:
         20: lambda: waits([after for after in AFTER_S if not given.short or not 3 < after < 30], given.stops, chance),
         23: lambda: costs(given.usages, chance),
     }
-    results = [trial() for number, trial in trials.items() if not given.only or number in given.only]
-    print(*results, sep="\n")
-    write(given.json, results)
-    return int(not all(result.held for result in results))
+    return tell((trial() for number, trial in trials.items() if not given.only or number in given.only), given.json)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ import tomli
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from scripts.promise import Reached, write
+from scripts.promise import Reached, tell
 from shammah.config import example, load, set_value
 from shammah.errors import ConfigError
 
@@ -55,11 +55,9 @@ def main() -> int:
     saved = f"kills {given.kills}, " + ", ".join(f"{name} {count}" for name, count in killed.items())
     row = ", ".join(f"{name} {count}" for name, count in broken.items())
     read = f"broken files {given.broken}, {row}, slowest {slowest * 1000:.0f} ms"
-    print(saved, read, sep="\n")
     promised = [killed, {name: count for name, count in broken.items() if name != "refused"}]
     held = not any(any(row.values()) for row in promised) and slowest <= 1
-    write(given.json, [Reached(5, f"{saved}; {read}", AIM, held)])
-    return int(not held)
+    return tell([Reached(5, f"{saved}; {read}", AIM, held)], given.json)
 
 
 def kill_savers(path: Path, kills: int, chance: random.Random) -> dict[str, int]:

@@ -21,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -31,7 +31,8 @@ ROOT = SELF.parent.parent
 sys.path.insert(0, str(ROOT))
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 
-from scripts.promise import Reached, write
+from scripts.apart import mounted
+from scripts.promise import Reached, tell
 from shammah.environment import loader_environment
 from shammah.errors import HubError
 from shammah.loader.download import Origin, download
@@ -85,14 +86,13 @@ def main() -> int:
     if given.on_small_disk:
         print(json.dumps(on_small_disk(given.on_small_disk)))
         return 0
-    results = []
-    for number in given.only or TRIALS:
+    return tell(_trials(given.only or TRIALS, given.count), given.json)
+
+
+def _trials(promises: Iterable[int], count: int) -> Iterator[Reached]:
+    for number in promises:
         with tempfile.TemporaryDirectory(prefix="trial-download-") as folder:
-            results.append(TRIALS[number](Path(folder), given.count))
-            print(results[-1], flush=True)
-            write(given.json, results, more=True)
-    write(given.json, results)
-    return int(not all(result.held for result in results))
+            yield TRIALS[number](Path(folder), count)
 
 
 # What every trial uses
@@ -178,11 +178,8 @@ def _kill_at(request: Fetch, done: int) -> None:
 def try_bad_links(folder: Path, count: int) -> Reached:
     """Cut the connection every so many bytes, with a FIN and with a RST."""
     size = 45 * MB if count >= 100 else 25 * MB
-    worst, finished, cases = (
-        0.0,
-        0,
-        [(after, reset) for after in (65536, MB, 9 * MB, 12 * MB) for reset in (False, True)],
-    )
+    worst, finished = 0.0, 0
+    cases = [(after, reset) for after in (65536, MB, 9 * MB, 12 * MB) for reset in (False, True)]
     with Hub(repository(folder, size)) as hub:
         for number, (after, reset) in enumerate(cases):
             hub.forget()
@@ -350,13 +347,8 @@ def try_small_disk(folder: Path, _count: int) -> Reached:
     """On a disk of 96 MB: a model that does not fit, and a disk that fills up on the way."""
     disk = folder / "disk"
     disk.mkdir()
-    names = (
-        ["unshare", "--mount"]
-        if hasattr(os, "geteuid") and os.geteuid() == 0
-        else ["unshare", "--map-root-user", "--mount"]
-    )
-    mount = f'mount -t tmpfs -o size=96m none "{disk}" && exec "$@"'
-    command = [*names, "sh", "-c", mount, "sh", sys.executable, str(SELF), "--on-small-disk", str(disk)]
+    made = mounted(f'mount -t tmpfs -o size=96m none "{disk}"')
+    command = [*made, sys.executable, str(SELF), "--on-small-disk", str(disk)]
     aim = "refused before the first byte with the numbers"
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -367,11 +359,6 @@ def try_small_disk(folder: Path, _count: int) -> Reached:
         found = json.loads(done.stdout)
     words = "; ".join(f"{what}: {'yes' if held else 'NO'}" for what, held in found.items())
     return Reached(12, f"the disk only: {words}", aim, all(found.values()))
-
-
-def is_root() -> bool:
-    """Whether this process may mount a disk as it is."""
-    return os.name != "nt" and os.geteuid() == 0
 
 
 def on_small_disk(disk: Path) -> dict[str, bool]:

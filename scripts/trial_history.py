@@ -25,7 +25,7 @@ from typing import IO
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from scripts.promise import Reached, write
+from scripts.promise import Reached, tell
 from shammah.errors import HistoryError
 from shammah.history.opening import open_store
 from shammah.history.store import Origin, Store, Turn
@@ -52,12 +52,7 @@ def main() -> int:
         return 0
     random.seed(chosen.seed)
     with tempfile.TemporaryDirectory(prefix="trial-history-") as folder:
-        results = list[Reached]()
-        for result in _trials(Path(folder), chosen):
-            results.append(result)
-            write(chosen.json, results, more=True)
-    write(chosen.json, results)
-    return 0 if all(result.held for result in results) else 1
+        return tell(_trials(Path(folder), chosen), chosen.json)
 
 
 def _trials(folder: Path, chosen: argparse.Namespace) -> Iterator[Reached]:
@@ -70,12 +65,6 @@ def _trials(folder: Path, chosen: argparse.Namespace) -> Iterator[Reached]:
         yield try_full_disk(folder, chosen.places)
     if chosen.processes and 4 in wanted:
         yield try_many_chats(folder / "many" / "history.db", chosen.processes, chosen.messages)
-
-
-def _report(promise: int, kept: bool, figure: str, aim: str) -> Reached:
-    reached = Reached(promise, figure, aim, kept)
-    print(reached, flush=True)
-    return reached
 
 
 def _child(*arguments: object) -> subprocess.Popen[str]:
@@ -113,18 +102,18 @@ def try_kills(folder: Path, kills: int) -> Iterator[Reached]:
         path = folder / f"kills-{number // 10}" / "history.db"
         witness, killed_at = _kill_one(path)
         _inspect(path, witness, killed_at, damage)
-    yield _report(
+    yield Reached(
         1,
-        damage.lost == damage.unreadable == 0,
         f"{kills} kills, {damage.asked} questions acknowledged, {damage.lost} lost, "
         f"{damage.unreadable} unreadable stores",
         "1,000 kills, 0 lost, 0 unreadable stores",
+        damage.lost == damage.unreadable == 0,
     )
-    yield _report(
+    yield Reached(
         2,
-        damage.missing_ms <= MOST_MISSING_MS,
         f"{damage.streaming} kills in mid-answer, at most {damage.missing_ms:.0f} ms of text missing",
         f"500 kills, at most {MOST_MISSING_MS:.0f} ms of text missing",
+        damage.missing_ms <= MOST_MISSING_MS,
     )
 
 
@@ -244,12 +233,12 @@ def try_full_disk(folder: Path, places: int) -> Reached:
     outcomes = [_fill_at(base, folder / f"full-{size}", size) for size in room]
     refused = sum(o.refused for o in outcomes)
     faults = sum(o.silent or o.nagging or o.lost or o.stuck for o in outcomes)
-    return _report(
+    return Reached(
         3,
-        not faults and refused > 0,
         f"disk full at {places} places, {refused} times said, {sum(o.silent for o in outcomes)} times silent, "
         f"{sum(o.lost for o in outcomes)} times old text lost, {sum(o.stuck for o in outcomes)} chats stuck",
         "said once at every place, nothing old lost, the chat goes on",
+        not faults and refused > 0,
     )
 
 
@@ -344,12 +333,12 @@ def try_many_chats(path: Path, processes: int, messages: int) -> Reached:
     turns = _all_turns(path)
     found = {turn.question for turn in turns if turn.reason == "stop" and turn.answer == turn.question[:100]}
     wanted = {_message(n, i) for n in range(processes) for i in range(messages)}
-    return _report(
+    return Reached(
         4,
-        not failed and wanted <= found and _positions_are_whole(turns),
         f"{len(wanted & found)} of {len(wanted)} messages of {processes} processes, "
         f"{sum(map(len, wanted)) / 1e6:.0f} MB, in {time.monotonic() - began:.0f} s",
         "4,000 of 4,000 messages of 8 processes",
+        not failed and wanted <= found and _positions_are_whole(turns),
     )
 
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -29,7 +28,8 @@ sys.path.insert(0, str(ROOT))
 
 import psutil
 
-from scripts.promise import Reached, heed_signals, write
+from scripts.apart import mounted
+from scripts.promise import Reached, heed_signals, tell
 from shammah.config import set_value
 from shammah.models import catalog, store
 from tests.servers.hub import Hub
@@ -56,15 +56,15 @@ def main() -> int:
     given = parser.parse_args()
     heed_signals()
     with tempfile.TemporaryDirectory(prefix="trial-memory-") as folder:
-        results = [try_refusals(Path(folder) / "small")]
-        print(results[0], flush=True)
-        if given.export:
-            results += [try_peaks(Path(folder) / "peaks", [EXPORT, *(path.resolve() for path in given.export)])]
-            print(results[1], flush=True)
-        else:
-            print("left out  the peak: name an export of a real size with --export", flush=True)
-    write(given.json, results)
-    return int(not all(result.held for result in results))
+        return tell(_trials(Path(folder), given.export), given.json)
+
+
+def _trials(folder: Path, exports: Sequence[Path]) -> Iterator[Reached]:
+    yield try_refusals(folder / "small")
+    if exports:
+        yield try_peaks(folder / "peaks", [EXPORT, *(path.resolve() for path in exports)])
+    else:
+        print("left out  the peak: name an export of a real size with --export", flush=True)
 
 
 # A small machine
@@ -75,7 +75,7 @@ class Place:
     """A home on a small machine: the words before a command that run it there, and what they simulate."""
 
     home: Path
-    words: tuple[str, ...]
+    words: list[str]
     kind: str
 
 
@@ -86,19 +86,17 @@ def small(folder: Path, memory: int, reserve_gb: float = 0.1) -> Place:
     words = container(folder / "groups", memory)
     works = subprocess.run([*words, "true"], capture_output=True, check=False).returncode == 0
     if not works:
-        words, reserve_gb = (), (psutil.virtual_memory().total - memory) / 1e9 + reserve_gb
+        words, reserve_gb = [], (psutil.virtual_memory().total - memory) / 1e9 + reserve_gb
     set_value(home / "config.toml", "routing.reserve_ram_gb", f"{reserve_gb:.2f}")
     return Place(home, words, f"a container of {memory / MB:.0f} MB" if works else "a reserve for other programs")
 
 
-def container(groups: Path, memory: int) -> tuple[str, ...]:
+def container(groups: Path, memory: int) -> list[str]:
     """The words that put the files of a container's limits where the system's own are."""
     groups.mkdir()
     for name, content in (("memory.max", memory), ("memory.current", 0), ("memory.stat", "inactive_file 0")):
         (groups / name).write_text(f"{content}\n")
-    rights = () if os.name != "nt" and os.geteuid() == 0 else ("--map-root-user",)
-    mount = f'mount --bind "{groups}" /sys/fs/cgroup && exec "$@"'
-    return ("unshare", *rights, "--mount", "sh", "-c", mount, "sh")
+    return mounted(f'mount --bind "{groups}" /sys/fs/cgroup')
 
 
 # Refused with the numbers

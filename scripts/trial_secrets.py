@@ -34,7 +34,7 @@ SELF = Path(__file__).resolve()
 ROOT = SELF.parent.parent
 sys.path.insert(0, str(ROOT))
 
-from scripts.promise import Reached, heed_signals, write
+from scripts.promise import Reached, heed_signals, tell
 from tests.servers.claude import HOWS, Claude, Cut, Hangup, Page, Play, Silence, Status
 from tests.terminal import variables
 
@@ -384,10 +384,7 @@ def main() -> int:
         chosen = [failure for failure in chosen if not failure.lines]  # These need a pty.
     if given.count:
         chosen = chosen[:: max(1, len(chosen) // given.count)][: given.count]
-    reached = try_all(chosen, random.Random(given.seed))
-    print(reached)
-    write(given.json, [reached])
-    return int(not reached.held)
+    return tell([try_all(chosen, random.Random(given.seed))], given.json)
 
 
 def try_all(chosen: Sequence[Failure], chance: random.Random) -> Reached:

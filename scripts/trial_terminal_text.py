@@ -20,7 +20,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from scripts.promise import Reached, write
+from scripts.promise import Reached, tell
 from shammah.errors import ShammahError
 from shammah.screen.printer import Printer, error_lines, markdown_printer, notice, plain_printer
 
@@ -165,13 +165,11 @@ def main() -> int:
         f"{total} forbidden characters in {len(sent):,} strings on {len(found)} ways ({len(PAYLOADS)} payloads"
         f" split at every byte, {given.made_up:,} made up), {time.monotonic() - started:.1f} s"
     )
-    reached = Reached(16, figure, "0 forbidden characters in 60 payloads and 10,000 made-up strings", not total)
-    print(reached)
-    write(given.json, [reached])
     for name, count in found.items():
         if count:
             print(f"{name}: {count}", file=sys.stderr)
-    return 1 if total else 0
+    aim = "0 forbidden characters in 60 payloads and 10,000 made-up strings"
+    return tell([Reached(16, figure, aim, not total)], given.json)
 
 
 if __name__ == "__main__":

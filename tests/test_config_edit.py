@@ -179,7 +179,7 @@ for number in range(1, 11):
     set_value(pathlib.Path(sys.argv[1]), sys.argv[2], str(number))
 """
     running = [subprocess.Popen([sys.executable, "-c", code, str(path), key], cwd=ROOT) for key in keys]
-    assert [process.wait(timeout=30) for process in running] == [0] * len(keys)
+    assert [process.wait(timeout=120) for process in running] == [0] * len(keys)
     saved = tomli.loads(path.read_text(encoding="utf-8"))
     assert {key: saved[key.split(".")[0]][key.split(".")[1]] for key in keys} == dict.fromkeys(keys, 10)
 

@@ -74,14 +74,17 @@ class Sampler:
     def __init__(self, sampling: Sampling, seed: int | None, prompt: list[int]) -> None:
         self._sampling = sampling
         self._random = np.random.default_rng(seed)
-        self._seen = np.unique(np.array(prompt, dtype=np.int64))
+        self._known = set(prompt)
+        self._seen = np.array([*self._known], dtype=np.int64)
+        """The same for numpy."""
 
     def pick(self, logits: NDArray[np.float32]) -> int:
         """The next token for logits [vocabulary]; remembers it for the repetition penalty."""
         logits = self._penalised(logits)
         token = int(logits.argmax()) if self._sampling.temperature == 0 else self._draw(logits)
-        if self._sampling.repetition_penalty != 1.0:
-            self._seen = np.union1d(self._seen, [token])
+        if self._sampling.repetition_penalty != 1.0 and token not in self._known:
+            self._known.add(token)
+            self._seen = np.append(self._seen, token)
         return token
 
     def _penalised(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
