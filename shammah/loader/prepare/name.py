@@ -1,6 +1,6 @@
 """What a prepared folder is called; imports nothing, since every start of the loader asks for it."""
 
-RECIPE = 2
+RECIPE = 3
 """Raised whenever the same download would be prepared to something else: what was prepared before is made anew."""
 
 

@@ -85,7 +85,7 @@ def _rewrite(
     with WeightFile(part / "model.onnx.data") as weights:
         model = build(found.decoder, weights, lambda share: told("rewriting", 0.6 * share))
     (part / "model.onnx").write_bytes(model.SerializeToString())
-    settings = genai_config(shape, Names(), "model.onnx", True, config, generation)
+    settings = genai_config(shape, Names(), part / "model.onnx", True, config, generation)
     write_json(part / CONFIG, settings)
     try:
         far = deviation(export, found, part / "model.onnx", threads, lambda share: told("checking", 0.6 + 0.35 * share))

@@ -51,7 +51,7 @@ def synthesise(export: Export, config: dict[str, Any], generation: dict[str, Any
     for file in export.files()[1:]:
         link(file, folder / file.relative_to(export.path.parent))
     copy_faster(export.path, folder / export.path.name)
-    write_json(folder / CONFIG, genai_config(sizes, names, export.path.name, False, config, generation))
+    write_json(folder / CONFIG, genai_config(sizes, names, folder / export.path.name, False, config, generation))
 
 
 def match_names(inputs: Sequence[Value], outputs: Sequence[Value]) -> Names:

@@ -18,17 +18,13 @@ _LONGEST_HEAD = 20
 
 @dataclass(frozen=True)
 class Field:
-    """One field: its number and layout, where it begins with its tag, and where its payload lies.
-
-    `value` is the number itself for a VARINT field.
-    """
+    """One field: its number and layout, where it begins with its tag, and where its payload lies."""
 
     number: int
     layout: int
     start: int
     offset: int
     length: int
-    value: int = 0
 
     @property
     def end(self) -> int:
@@ -56,8 +52,8 @@ def _field(head: bytes, start: int) -> Field:
     number, layout = tag >> 3, tag & 7
     match layout:
         case 0:
-            value, end = varint(head, taken)
-            return Field(number, layout, start, start + taken, end - taken, value)
+            _, end = varint(head, taken)
+            return Field(number, layout, start, start + taken, end - taken)
         case 1 | 5:
             return Field(number, layout, start, start + taken, 8 if layout == FIXED64 else 4)
         case 2:
