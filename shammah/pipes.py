@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, BinaryIO
@@ -67,9 +69,41 @@ def spawn(program: Sequence[str], environment: Mapping[str, str], errors: int) -
     )
 
 
-def private_stdin() -> BinaryIO:
-    """Standard input for a thread that reads it to its end; the interpreter cannot end while one holds its own."""
-    return os.fdopen(os.dup(0), "rb")
+def end(process: subprocess.Popen[bytes]) -> None:
+    """End a process at once, and wait until it is gone, as long as that takes no more than a moment."""
+    with contextlib.suppress(OSError):
+        process.kill()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(timeout=5)
+
+
+def listen(decode: Callable[[bytes], Any], receive: Callable[[Any], None]) -> None:
+    """Hand each message on standard input to `receive`, in a thread of its own; this process ends with its input."""
+    # The interpreter cannot end while a thread holds its own standard input.
+    lines = os.fdopen(os.dup(0), "rb")
+
+    def run() -> None:
+        with contextlib.suppress(ValueError):  # A torn line: the parent died while it wrote.
+            for line in lines:
+                receive(decode(line))
+        os._exit(0)  # The parent is gone; the main thread may be deep in a library.
+
+    threading.Thread(target=run, daemon=True, name="requests").start()
+
+
+def sender(encode: Callable[[Any], bytes]) -> Callable[[Any], None]:
+    """What writes messages to standard output, from any thread; this process ends where nobody reads them any more."""
+    replies, turn = private_stdout(), threading.Lock()
+
+    def send(message: Any) -> None:
+        try:
+            with turn:
+                replies.write(encode(message))
+                replies.flush()
+        except OSError:
+            os._exit(0)
+
+    return send
 
 
 def private_stdout() -> BinaryIO:

@@ -45,7 +45,7 @@ def main(way: str) -> None:
             time.sleep(3600)
         case "wrong", _:
             places = [[0]] * PLACES
-            say(load=0.1, read=1e6, write=1e6, tokens=[0], tops=[0] * PLACES, near=places, rewinds=True, device="card")
+            say(read=1e6, write=1e6, tokens=[0], tops=[0] * PLACES, near=places, rewinds=True, device="card")
         case _, "assign":
             ours = {"fast": 37, "elsewhere": 1}[way]
             say(assigned={task["provider"]["ep"]: ours, CPU.ep: 38 - ours})

@@ -46,7 +46,7 @@ def test_the_newest_preparation_wins(tmp_path: Path) -> None:
 def test_a_folder_tells_its_repository_and_its_size(tmp_path: Path) -> None:
     put(tmp_path)
     (found,) = store.stored(tmp_path)
-    assert (found.repo, found.commit) == (REPO, COMMIT[:12])
+    assert (found.repo, found.folder.name.rpartition("@")[2]) == (REPO, COMMIT[:12])
     assert found.bytes > 100
 
 

@@ -6,10 +6,8 @@ import os
 import queue
 import signal
 import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
 
 # Before any library is imported: they report home otherwise, and disabling it later is too late.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
@@ -21,15 +19,15 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 from shammah import environment
 from shammah.errors import HubError, ShammahError
 from shammah.models.protocol import Failed, Fetch, Reply, decode, encode
-from shammah.pipes import private_stdin, private_stdout
+from shammah.pipes import listen, sender
 
 
 def main() -> int:
     """Carry out one request. The process may be killed at any time; the next one goes on where it was."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # The chat process decides what Ctrl-C means.
-    send = _sender(private_stdout())
+    send = sender(encode)
     requests: queue.SimpleQueue[Fetch] = queue.SimpleQueue()
-    threading.Thread(target=_listen, args=(private_stdin(), requests), daemon=True).start()
+    listen(decode, requests.put)
     send(_carried_out(requests.get(), send))
     # Threads may still wait for an answer from the network, which nobody wants any more.
     os._exit(0)
@@ -60,29 +58,6 @@ def _token(request: Fetch) -> str:
     """The hub's token, only for the hub that the same environment names: the standard one, or HF_ENDPOINT."""
     here = environment.read()
     return here.hf_token if request.endpoint.rstrip("/") == here.hf_endpoint else ""
-
-
-def _sender(replies: BinaryIO) -> Callable[[Reply], None]:
-    turn = threading.Lock()  # Progress is told by a thread of its own.
-
-    def send(reply: Reply) -> None:
-        try:
-            with turn:
-                replies.write(encode(reply))
-                replies.flush()
-        except OSError:
-            os._exit(0)  # The parent is gone.
-
-    return send
-
-
-def _listen(lines: BinaryIO, requests: queue.SimpleQueue[Fetch]) -> None:
-    try:
-        for line in lines:
-            requests.put(decode(line))
-    except ValueError:  # A torn line: the parent died while it wrote.
-        pass
-    os._exit(0)  # The parent is gone, and with it the wish; what was fetched is kept.
 
 
 if __name__ == "__main__":

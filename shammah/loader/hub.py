@@ -36,7 +36,6 @@ _DIGEST = _COMMIT
 class Listing:
     """What a repository holds at a commit."""
 
-    repo: str
     commit: str
     files: tuple[ListedFile, ...]
 
@@ -72,7 +71,7 @@ def _listed(repo: str, revision: str, endpoint: str, token: str) -> Listing:
     commit = HfApi(endpoint, token or False, library_name="shammah").model_info(repo, revision=revision).sha
     if commit is None or not _COMMIT.fullmatch(commit):
         raise ValueError(f"commit {commit!r}")
-    return Listing(repo, commit, tuple(_files(f"{endpoint}/api/models/{repo}/tree/{commit}", token)))
+    return Listing(commit, tuple(_files(f"{endpoint}/api/models/{repo}/tree/{commit}", token)))
 
 
 def _files(address: str, token: str) -> Iterator[ListedFile]:

@@ -47,8 +47,6 @@ class Off:
 class Loading:
     """The worker loads the model."""
 
-    since: float
-
 
 @dataclass(frozen=True)
 class Ready:
@@ -119,7 +117,7 @@ class LocalEngine:
         self._number += 1
         spec = self.spec
         load = Load(self._number, str(spec.folder), spec.context, spec.threads, spec.backend)
-        self._become(Loading(time.monotonic()))
+        self._become(Loading())
         try:
             process = self._process = WorkerProcess(self._environment, self._log)
         except OSError as cause:

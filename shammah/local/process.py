@@ -14,7 +14,7 @@ from pathlib import Path
 
 from shammah.local.protocol import Reply, Request, decode, encode
 from shammah.machine import processor_seconds
-from shammah.pipes import command, spawn
+from shammah.pipes import command, end, spawn
 
 LOG_LIMIT = 1_000_000
 """Bytes: a larger log is begun anew."""
@@ -53,10 +53,7 @@ class WorkerProcess:
 
     def kill(self) -> None:
         """End the process at once; it holds nothing that must be saved."""
-        with contextlib.suppress(OSError):
-            self._process.kill()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(timeout=5)
+        end(self._process)
         self._requests.put(None)
 
     def _write(self) -> None:

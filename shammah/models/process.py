@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from shammah.local.process import log_file
 from shammah.models.protocol import Failed, Fetch, Prepared, Reply, decode, encode
-from shammah.pipes import command, spawn
+from shammah.pipes import command, end, spawn
 
 
 class LoaderProcess:
@@ -44,7 +43,4 @@ class LoaderProcess:
 
     def kill(self) -> None:
         """End it at once; the next one goes on with what it fetched."""
-        with contextlib.suppress(OSError):
-            self._process.kill()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(timeout=5)
+        end(self._process)

@@ -25,10 +25,9 @@ PREPARED = "prepared.json"
 
 @dataclass(frozen=True)
 class Stored:
-    """One repository at one commit on this disk; `prepared` is what can be loaded, None while it is not complete."""
+    """One repository at a commit on this disk; `prepared` is what can be loaded, None while it is not complete."""
 
     repo: str
-    commit: str
     folder: Path
     prepared: Path | None
 
@@ -90,10 +89,10 @@ def remove(models: Path, repo: str) -> int:
 
 
 def _stored(folder: Path) -> Stored:
-    name, _, commit = folder.name.rpartition("@")
+    name = folder.name.rpartition("@")[0]
     ready = [path.parent for path in folder.glob(f"prepared-*/{PREPARED}")]
     newest = max(ready, key=lambda path: (path / PREPARED).stat().st_mtime, default=None)
-    return Stored(name.replace("--", "/", 1), commit, folder, newest)
+    return Stored(name.replace("--", "/", 1), folder, newest)
 
 
 def _sizes(folder: Path) -> Iterator[int]:

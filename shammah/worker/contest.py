@@ -27,10 +27,9 @@ READ, WRITE = 256, 128
 
 @dataclass(frozen=True)
 class Ran:
-    """A run with the right tokens: seconds to load, tokens a second read and written, share of places that agree."""
+    """A run with the right tokens: tokens a second read and written, share of places that agree."""
 
     provider: Provider
-    load: float
     read: float
     write: float
     agreement: float
@@ -112,7 +111,11 @@ def contest(
         lost = Lost(CPU, _trouble(standard))
         return Contest((lost,), CPU, f"The CPU runs the model untried: {lost.why}")
     rivals = [_judged(rival, run(rival, standard.find("tokens")), standard) for rival in providers if rival != CPU]
-    results = [_judged(CPU, standard, standard), *rivals]
+    return _decided(folder, [_judged(CPU, standard, standard), *rivals], asked, limit, command)
+
+
+def _decided(folder: Path, results: list[Ran | Lost], asked: str, limit: float, command: Command) -> Contest:
+    """The first run whose provider really does most of the work; those before it are struck off."""
     for best in sorted((ran for ran in results if isinstance(ran, Ran)), key=lambda ran: rank(ran, asked)):
         if not (why := _elsewhere(folder, best.provider, limit, command)):
             return Contest(tuple(results), best.provider, _reason(best, results, asked))
@@ -153,7 +156,7 @@ def _judged(provider: Provider, heard: Heard, standard: Heard) -> Ran | Lost:
     agreement = sum(places) / len(places)
     if agreement < AGREEMENT:
         return Lost(provider, f"it gives wrong tokens: right at {sum(places)} of {len(places)} places")
-    return Ran(provider, heard.find("load"), heard.find("read"), heard.find("write"), agreement)
+    return Ran(provider, heard.find("read"), heard.find("write"), agreement)
 
 
 def _trouble(heard: Heard) -> str:

@@ -203,6 +203,6 @@ def _not_installed(name: str) -> Absent:
 
 def _coreml() -> Absent:
     if sys.platform != "darwin":
-        return Absent("coreml", "it is part of macOS only", "Leave local.backend at auto")
+        return Absent("coreml", "it is part of macOS only", "local.backend auto does without it")
     why = "it has no kernels for 4-bit weights and grouped attention, so all work would stay on the CPU"
     return Absent("coreml", why, "Try WebGPU, which reaches the same graphics processor")

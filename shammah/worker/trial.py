@@ -106,9 +106,8 @@ def _run(task: Mapping[str, Any]) -> Any:
     context = min(int(task["context"]), _settings(folder)["model"]["context_length"])
     prompt = _prompt(folder, min(PROMPT, context - WRITTEN - 1))
     yield {"stage": "loading the model"}
-    started = time.perf_counter()
     model = og.Model(configured(folder, provider, {"intra_op_num_threads": task["threads"]}))
-    yield {"load": time.perf_counter() - started, "device": str(model.device_type), "stage": "reading the first tokens"}
+    yield {"device": str(model.device_type), "stage": "reading the first tokens"}
     _warm_up(_generator(model, context), prompt)
     yield {"stage": "reading"}
     generator = _generator(model, context)
