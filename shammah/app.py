@@ -6,9 +6,10 @@ import contextlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING
 
-from shammah.attachments import read_file, secret_in, secret_of, with_files
+from shammah.attachments import read_file, secret_of, with_files
 from shammah.cloud.access import Cloud, CloudPlan
 from shammah.cloud.spending import Spending
 from shammah.config import Local
@@ -90,7 +91,7 @@ def chat(given: Arguments, environment: Environment) -> int:
         else:
             prompt = Prompt(
                 keyboard=keys,
-                completer=ChatCompleter(talk.completions(), talk.values_of),
+                completer=ChatCompleter(lambda: [summary.id for summary in parts.store.conversations()]),
                 history=history,
                 bottom_line=talk.bottom_line,
                 next_mode=talk.next_mode,
@@ -108,7 +109,7 @@ def chat(given: Arguments, environment: Environment) -> int:
 def answer_once(given: Arguments, environment: Environment, question: str) -> int:
     """Answer one question on standard output; returns the exit status."""
     from shammah.oneshot import OneShot
-    from shammah.screen.actions import MARKED, kept_private
+    from shammah.screen.actions import MARKED
     from shammah.screen.printer import use_color
     from shammah.screen.reports import options
 
@@ -116,23 +117,25 @@ def answer_once(given: Arguments, environment: Environment, question: str) -> in
     with _parts(given, environment, lambda: None) as parts:
         config = parts.settings.current()
         parts.models.want(config.local, forbidden="Run shammah models pull NAME to fetch it")
-        earlier = _earlier(parts, given)
-        wholly = kept_private(parts.session.resume(earlier)) if earlier else ""
+        if earlier := _earlier(parts, given):
+            parts.session.resume(earlier)
         parts.engines.cloud.want(config.cloud, config.routing.mode)
-        if config.routing.mode != "cloud":
-            parts.models.start_best()
+        asked = Question(with_files(question, files), MARKED if given.private else secret_of(question, files))
+        start = cache(parts.models.start_best)
+        if config.routing.mode != "cloud" or asked.private or parts.session.private:
+            start()
         if given.model and isinstance(trouble := parts.models.state, Failed):
             raise ModelError(trouble.cause, hint=trouble.hint)
-        color = use_color(sys.stdout, environment.no_color, environment.term)
-        show = OneShot(config, as_json=given.json, quiet=given.quiet, verbose=given.verbose, color=color)
-        private = wholly or (MARKED if given.private else secret_of(question, files))
-        private = private or secret_in(parts.session.conversation.system, "the system prompt")
 
         def facts(messages: Sequence[Message]) -> Facts:
+            if parts.engines.cloud.state == "unreachable":
+                start()  # In mode cloud, and only now: the next in turn.
             known = parts.engines.facts(config, config.routing.mode, messages, patient=True)
             return replace(known, starter=given.model in (None, "", "starter"))
 
-        return show.run(parts.session, Question(with_files(question, files), private), facts, options(config))
+        color = use_color(sys.stdout, environment.no_color, environment.term)
+        show = OneShot(config, as_json=given.json, quiet=given.quiet, verbose=given.verbose, color=color)
+        return show.run(parts.session, asked, facts, options(config), parts.engines.news)
 
 
 def overrides(given: Arguments) -> dict[str, Value]:

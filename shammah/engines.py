@@ -39,14 +39,7 @@ class Engines(Mapping[str, Engine]):
 
     def facts(self, config: Config, mode: Mode, messages: Sequence[Message] = (), *, patient: bool = False) -> Facts:
         """What the router needs to know now; with `messages`, also how long they are."""
-        cloud = self.cloud
-        return replace(
-            self.models.facts(mode, config.local.enabled, patient, messages),
-            cloud=cloud.state,
-            cloud_name=config.cloud.model,
-            cloud_trouble=cloud.trouble,
-            allowed=config.cloud.allowed,
-        )
+        return with_cloud(self.models.facts(mode, config.local.enabled, patient, messages), self.cloud, config)
 
     def answering(self, facts: Facts) -> Engine:
         """The engine that would answer now.
@@ -61,16 +54,27 @@ class Engines(Mapping[str, Engine]):
         if facts.enabled:
             self.models.warm(replace(facts, mode="local"), messages)
 
-    def news(self, options: Options, answered: str) -> list[Notice]:
-        """What the person should know of Claude beside its answer, each said once; `answered` names who answered."""
-        claude = self.cloud.engine
-        without = claude.ignores(options) if claude is not None and answered == "claude" else []
-        fresh = [name for name in without if name not in self._told]
-        self._told.update(fresh)
-        told = [Notice(f"Claude takes no {', no '.join(fresh).replace('_', ' ')}; that setting counts here only")]
-        return [*self.cloud.news(), *(told if fresh else [])]
+    def news(self, options: Options, answers: str) -> list[Notice]:
+        """What the person should know of the key, and of Claude where it `answers`; each said once."""
+        claude = self.cloud.engine if answers == "claude" else None
+        without = [name for name in claude.ignores(options) if name not in self._told] if claude is not None else []
+        self._told.update(without)
+        told = f"Claude takes no {', no '.join(without)}; that setting counts here only".replace("_", " ")
+        return [*self.cloud.news(asked=claude is not None), *([Notice(told)] if without else [])]
 
     def close(self) -> None:
         """End every process and every connection."""
         self.models.close()
         self.cloud.close()
+
+
+def with_cloud(known: Facts, cloud: Cloud, config: Config) -> Facts:
+    """What is known, and what the router needs to know of Claude."""
+    return replace(
+        known,
+        cloud=cloud.state,
+        cloud_name=config.cloud.model,
+        cloud_trouble=cloud.trouble,
+        cloud_way_out=cloud.way_out,
+        allowed=config.cloud.allowed,
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -20,7 +21,18 @@ from shammah.screen.reports import outgoing_line
 from shammah.screen.terminal import ENDING
 from shammah.session import Outgoing, Question, Receipt, Session
 
-ANSWERED, FAILED, INTERRUPTED = 0, 1, 130
+ANSWERED, INTERRUPTED = 0, 130
+
+_TYPED_IN_THE_CHAT = {
+    "with /new": "without -c",
+    "/retry local": "--local",
+    "/local": "--local",
+    "/cloud": "--cloud",
+    "/model": "-m",
+    "/setup": "shammah setup",
+    "/set": "shammah config set",
+}
+"""What a hint names for the chat, and what does the same here."""
 
 
 class OneShot:
@@ -30,29 +42,48 @@ class OneShot:
         self._as_json = as_json
         self._quiet = quiet
         self._verbose = verbose
-        self._color = color
-        self._cloud = config.routing.mode == "cloud"
+        self._wants_claude = config.routing.mode == "cloud"
         self._said: list[str] = []
         terminal = sys.stdout.isatty() and not as_json
         markdown = terminal and config.chat.markdown
         self._printer: Printer = markdown_printer(sys.stdout, color) if markdown else plain_printer(sys.stdout)
 
     def run(
-        self, session: Session, question: Question, facts: Callable[[Sequence[Message]], Facts], options: Options
+        self,
+        session: Session,
+        question: Question,
+        facts: Callable[[Sequence[Message]], Facts],
+        options: Options,
+        news: Callable[[Options, str], list[Notice]],
     ) -> int:
-        """Ask, show, and return the exit status."""
+        """Ask, show, and return the exit status; `news` is asked last, as `Engines.news`.
+
+        Raises:
+            EngineError: there is no answer, or only a part of one.
+        """
+        try:
+            self._ask(session, question, facts, options)
+            receipt = session.receipt
+            if receipt is None:  # Interrupted before the question was taken.
+                return INTERRUPTED
+            self._end(receipt, session.conversation.id)
+            if receipt.finish.reason == "failed":
+                raise EngineError(receipt.finish.error, hint=receipt.finish.hint)
+        except EngineError as error:
+            raise EngineError(str(error), hint=in_a_shell(error.hint)) from error
+        finally:
+            for fresh in news(options, session.receipt.route.engine if session.receipt else ""):
+                self._show(fresh)
+        return INTERRUPTED if receipt.finish.reason == "interrupted" else ANSWERED
+
+    def _ask(
+        self, session: Session, question: Question, facts: Callable[[Sequence[Message]], Facts], options: Options
+    ) -> None:
         events = session.ask(question, facts, options, self._permit)
         # Closed at every end, also of a broken pipe, so that what was said is in the history before that is closed.
         with suppress(KeyboardInterrupt), closing(events), _interruptible():
             for event in events:
                 self._show(event)
-        receipt = session.receipt
-        if receipt is None:  # Interrupted before the question was taken.
-            return INTERRUPTED
-        self._end(receipt, session.conversation.id)
-        if receipt.finish.reason == "failed":
-            raise EngineError(receipt.finish.error, hint=receipt.finish.hint)
-        return INTERRUPTED if receipt.finish.reason == "interrupted" else ANSWERED
 
     def _show(self, event: Event | Notice) -> None:
         match event:
@@ -62,10 +93,9 @@ class OneShot:
                 with output_told():
                     self._printer.write(event.text)
             case Trimmed():
-                self._remark(left_out(event))
+                self._remark(f"{left_out(event).text}.")
             case Notice():
-                # What may be typed in a chat is of no use here.
-                self._remark(f"{event.text}." if event.hint.startswith("/") else f"{event.text}. {event.hint}.")
+                self._remark(in_a_shell(event.told))
 
     def _permit(self, outgoing: Outgoing) -> bool:
         """Ask the person, where there is one at the terminal; nobody there means no."""
@@ -84,7 +114,7 @@ class OneShot:
             return
         with output_told():
             self._printer.end()
-        if self._verbose or (self._cloud and receipt.route.engine != "claude"):
+        if self._verbose or (self._wants_claude and receipt.route.engine != "claude"):
             self._remark(receipt.route.why)
         if self._verbose:
             self._remark(" · ".join(sent_and_cost(receipt.finish.spent)))
@@ -94,6 +124,17 @@ class OneShot:
             print(notice(text, False), file=never_failing(sys.stderr))
 
 
+def in_a_shell(hint: str) -> str:
+    """A hint with what is typed in the chat in the words of the command line.
+
+    >>> in_a_shell("Raise it with /set cloud.max_tokens 9; /local answers here")
+    'Raise it with shammah config set cloud.max_tokens 9; --local answers here'
+    """
+    for typed, here in _TYPED_IN_THE_CHAT.items():
+        hint = re.sub(rf"(?<!\S){typed}(?![\w/.-])", here, hint)
+    return hint
+
+
 def as_object(answer: str, receipt: Receipt, conversation: str) -> dict[str, object]:
     """What `--json` prints."""
     finish: Finish = receipt.finish
@@ -101,7 +142,12 @@ def as_object(answer: str, receipt: Receipt, conversation: str) -> dict[str, obj
     return {
         "answer": answer,
         "finish": finish.reason,
-        "route": {"engine": receipt.route.engine, "model": receipt.model, "why": receipt.route.why},
+        "route": {
+            "engine": receipt.route.engine,
+            "model": receipt.model,
+            "why": receipt.route.why,
+            "before": list(receipt.before),
+        },
         "usage": {
             "prompt_tokens": usage.prompt_tokens,
             "cached_tokens": usage.cached_tokens,
@@ -114,6 +160,7 @@ def as_object(answer: str, receipt: Receipt, conversation: str) -> dict[str, obj
         },
         "sent_bytes": finish.spent.sent_bytes,
         "cost_usd": finish.spent.cost_usd,
+        "estimated": finish.spent.estimated,
         "conversation": conversation,
     }
 

@@ -29,15 +29,15 @@ class Facts:
 
     `enabled` is `local.enabled`: whether models may run on this machine at all. `patient` means that a later answer
     from the better model is worth more than one now, `starter` that the starter may answer: not where another model is
-    named on the command line. `local` is the state of the larger model on this machine, "none"
-    where there is none; `local_name` its name and `stage` why it failed, or how far it is on its way.
+    named on the command line. `local` is the state of the larger model on this machine, "none" where there is none;
+    `local_name` its name and `stage` why it failed, or how far it is on its way.
     `local_context` and `prompt_tokens` are tokens, counted with that model's own tokenizer, 0 where not known; `wait_s`
     the predicted seconds to its first token, None where not known; `short_of_memory` says what is lacking now, "" where
     there is enough.
-    `cloud` is the state of Claude, `cloud_name` the model there, `cloud_trouble` what is in the way; `allowed` is
-    `cloud.allowed`: whether questions may go to Claude in mode auto. `private` says what must not leave this machine,
-    "" where nothing is private. `asked_for` is who was named for this one question, `failed` who was asked it already
-    and failed, with the cause.
+    `cloud` is the state of Claude, `cloud_name` the model there, `cloud_trouble` what is in the way and `cloud_way_out`
+    what to do about it; `allowed` is `cloud.allowed`: whether questions may go to Claude in mode auto. `private` says
+    what must not leave this machine, "" where nothing is private. `asked_for` is who was named for this one question,
+    `failed` who was asked it already and failed, with the cause.
     """
 
     mode: Mode = "auto"
@@ -53,6 +53,7 @@ class Facts:
     cloud: CloudState = "no key"
     cloud_name: str = ""
     cloud_trouble: str = ""
+    cloud_way_out: str = ""
     allowed: bool = False
     private: str = ""
     asked_for: AskedFor = ""
@@ -174,10 +175,10 @@ def _lack(facts: Facts) -> str:
             return f"{name} is still loading"
         case "fetching":
             return f"{name or 'a larger model'} is still {facts.stage}"
-        case "failed" if name:
+        case "failed" if name and not facts.stage.startswith(name):
             return f"{name} failed: {facts.stage}"
         case "failed":
-            return f"{facts.stage[:1].lower()}{facts.stage[1:]}"
+            return facts.stage if name else f"{facts.stage[:1].lower()}{facts.stage[1:]}"
         case "none":
             return "no larger model is chosen on this machine"
         case _:
@@ -189,7 +190,7 @@ _IN_THE_WAY: dict[CloudState, tuple[str, str]] = {
     "wrong key": ("Claude does not accept the key", "Run shammah setup to enter another"),
     "no credit": ("Claude's account has no credit left", "Add credit to the account"),
     "no budget": ("today's budget for Claude is spent", "Raise cloud.daily_budget_usd, or wait for tomorrow"),
-    "unreachable": ("Claude cannot be reached", "Check the network and ask again"),
+    "unreachable": ("Claude cannot be reached", "Ask again in a while"),
 }
 """For each state in which Claude cannot answer: what is in the way, and the next step."""
 
@@ -261,7 +262,8 @@ def _claude_cannot(facts: Facts) -> Route:
         raise EngineError(facts.failed["claude"], hint="Ask again, or type /local to stay on this machine")
     what, step = _what(facts), _IN_THE_WAY[facts.cloud][1]
     raise EngineError(
-        facts.cloud_trouble or f"{what[:1].upper()}{what[1:]}", hint=f"{step}, or type /local to stay on this machine"
+        facts.cloud_trouble or f"{what[:1].upper()}{what[1:]}",
+        hint=facts.cloud_way_out or f"{step}, or type /local to stay on this machine",
     )
 
 

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
-from shammah.engine import Engine, Tally
-from shammah.errors import EngineError, HistoryError
+from shammah.attachments import secret_in
+from shammah.attempts import Attempts
+from shammah.engine import Engine
+from shammah.errors import EngineError
+from shammah.history.record import Record
 from shammah.history.store import Conversation, Origin, Store, Turn
-from shammah.history.writer import AnswerWriter
-from shammah.message import Event, Finish, Message, Notice, Options, Piece, Reason, Spent, Timing, Trimmed
+from shammah.message import Event, Finish, Message, Notice, Options, Trimmed
 from shammah.router import AskedFor, Facts, Route, choose
 
 KEPT = "you kept it on this machine"
@@ -97,39 +99,44 @@ class Session:
         Raises:
             EngineError: nothing could be answered at all; the question is kept.
         """
+        question = replace(question, private=self.private or question.private)
         former = self._make_way_for(question)
-        memory = _Memory(self._store, self.conversation.id, question, former)
-        self.receipt, attempts = None, _Attempts(question)
+        retries = former.turn if former else None
+        record = Record(self._store, self.conversation.id, question.text, question.private, retries)
+        self.receipt, attempts = None, Attempts()
         finish: Finish | None = None
         try:
-            yield from memory.notices()
+            yield from record.notices()
             while finish is None:
-                route, engine = self._route(attempts, facts, permit)
-                memory.stays(attempts.question.private)
+                route, engine, ask_first = self._route(question, attempts, facts)
+                if ask_first and not permit(self.outgoing(question)):
+                    question = _kept_here(question)
+                    continue
                 self.receipt = Receipt(route, engine.model, attempts.end("interrupted"), tuple(attempts.before))
-                memory.answered_by(Origin(route.engine, engine.model, route.why, self.receipt.before))
-                yield from attempts.notices(route, engine)
-                finish = yield from self._hear(route, engine, options, attempts, memory)
+                record.stays(question.private)
+                record.answered_by(Origin(route.engine, engine.model, route.why, self.receipt.before))
+                yield from attempts.begin(route, engine)
+                messages = yield from self._given(question, route)
+                finish = yield from self._hear(engine.reply(messages, options), attempts, record)
         except EngineError as error:
             finish = attempts.end("failed", error)
             raise
         finally:
             # Also when the caller closes us in the middle: then the answer so far is what was said.
             finish = finish or attempts.end("interrupted")
-            memory.stays(attempts.question.private)
-            memory.finish(finish)
-            self._keep(attempts.question, memory, former)
+            record.stays(question.private)
+            record.finish(finish)
+            self._keep(question, record, former)
             if self.receipt:
                 self.receipt = replace(self.receipt, finish=finish)
-        yield from memory.notices()
+        yield from record.notices()
         yield finish
 
     def _route(
-        self, attempts: _Attempts, facts: Callable[[Sequence[Message]], Facts], permit: Callable[[Outgoing], bool]
-    ) -> tuple[Route, Engine]:
-        """Who answers next: of those that have not failed on this question, one that may."""
+        self, question: Question, attempts: Attempts, facts: Callable[[Sequence[Message]], Facts]
+    ) -> tuple[Route, Engine, bool]:
+        """Who answers next, of those that have not failed on this question; and whether the person is asked first."""
         while True:
-            question = attempts.question
             known = facts(self.messages(question.text))
             known = replace(known, private=question.private, asked_for=question.asked_for, failed=dict(attempts.failed))
             try:
@@ -137,38 +144,37 @@ class Session:
             except EngineError as error:
                 raise (attempts.error or error) from None
             engine = self._engines.get(route.engine)
-            if engine is None:
-                attempts.failed[route.engine] = "it has ended"  # Since the facts were told.
-            elif route.engine != "claude" or known.mode != "ask" or permit(self.outgoing(question)):
-                return route, engine
-            else:
-                attempts.keep_here()
+            if engine is not None:
+                return route, engine, route.engine == "claude" and known.mode == "ask"
+            attempts.failed[route.engine] = "it has ended"  # Since the facts were told.
+
+    def _given(self, question: Question, route: Route) -> Generator[Notice, None, Sequence[Message]]:
+        """What the engine is given; what of it Claude is not given is told."""
+        if route.engine != "claude":
+            return self.messages(question.text)
+        outgoing = self.outgoing(question)
+        yield from _told_what_stays(outgoing)
+        return outgoing.messages
 
     def _hear(
-        self, route: Route, engine: Engine, options: Options, attempts: _Attempts, memory: _Memory
+        self, reply: Generator[Event], attempts: Attempts, record: Record
     ) -> Generator[Event | Notice, None, Finish | None]:
         """Pass an answer on while it comes, and return its end; None where the engine failed before its first piece."""
-        messages: Sequence[Message] = self.messages(attempts.question.text)
-        if route.engine == "claude":
-            outgoing = self.outgoing(attempts.question)
-            messages = outgoing.messages
-            yield from _told_what_stays(outgoing)
-        attempts.begin()
         try:
-            with contextlib.closing(engine.reply(messages, options)) as events:
+            with contextlib.closing(reply) as events:
                 for event in events:
                     attempts.tally.see(event)
                     if isinstance(event, Finish):
                         return attempts.whole(event)
-                    memory.see(event, attempts.spent(event))
+                    record.see(event, attempts.spent(event))
                     if isinstance(event, Trimmed):
                         self.left_out += event.turns
                     yield event
-                    yield from memory.notices()
+                    yield from record.notices()
         except EngineError as error:
-            if memory.answer:
+            if record.answer:
                 return attempts.end("failed", error)
-            attempts.fail(route, engine, error)
+            attempts.fail(error)
         return None
 
     def _make_way_for(self, question: Question) -> Exchange | None:
@@ -178,14 +184,14 @@ class Session:
         self.left_out = 0
         return self.exchanges.pop()
 
-    def _keep(self, question: Question, memory: _Memory, former: Exchange | None) -> None:
+    def _keep(self, question: Question, record: Record, former: Exchange | None) -> None:
         """Add the exchange; where asking again brought no answer, the one before stays."""
-        if former and not memory.answer:
-            self.exchanges.append(replace(former, turn=memory.turn or former.turn))
+        if former and not record.answer:
+            self.exchanges.append(replace(former, turn=record.turn or former.turn))
             return
         engine = self.receipt.route.engine if self.receipt else ""
         stays = _stays(question.private, engine, self.exchanges)
-        self.exchanges.append(Exchange(question.text, memory.answer, memory.turn, question.private, stays))
+        self.exchanges.append(Exchange(question.text, record.answer, record.turn, question.private, stays))
 
     # What the engines are given
 
@@ -213,7 +219,21 @@ class Session:
             messages += [Message("user", exchange.question), Message("assistant", exchange.answer)]
         return messages if question is None else [*messages, Message("user", question)]
 
+    @property
+    def private(self) -> str:
+        """Why every question of this conversation stays on this machine, "" where they may leave."""
+        return self.conversation.private or secret_in(self.conversation.system, "the system prompt")
+
     # What the person changes
+
+    def keep_private(self, why: str) -> None:
+        """Keep all that is asked in this conversation from now on here, also when it is gone on with another day.
+
+        Raises:
+            HistoryError: it holds for this run only.
+        """
+        self.conversation = replace(self.conversation, private=why)
+        self._store.keep_conversation_private(self.conversation.id, why)
 
     def new(self, system: str) -> None:
         """Begin another conversation; this one stays in the history."""
@@ -255,6 +275,17 @@ class Session:
         self.conversation = replace(self.conversation, system=system)
 
 
+def _kept_here(question: Question) -> Question:
+    """The question that the person did not let go, which stays here for good.
+
+    Raises:
+        EngineError: it was meant for Claude alone.
+    """
+    if question.asked_for == "claude":
+        raise EngineError("Nothing was sent: you kept the question here", hint=RETRY_LOCAL)
+    return replace(question, asked_for="local", private=question.private or KEPT)
+
+
 def _stays(private: str, engine: str, earlier: Sequence[Exchange]) -> str:
     """Why an exchange must not leave this machine: Claude never had in view what is private, the others had."""
     if private or engine == "claude":
@@ -275,135 +306,3 @@ def _told_what_stays(outgoing: Outgoing) -> Iterator[Notice]:
     elif outgoing.withheld:
         count = outgoing.withheld
         yield Notice(f"{count} earlier exchanges are private and stay here; Claude answers without them", RETRY_LOCAL)
-
-
-@dataclass
-class _Attempts:
-    """The engines asked for one question: who failed and why, what has left this machine, how long it took."""
-
-    question: Question
-    failed: dict[str, str] = field(default_factory=dict)
-    before: list[str] = field(default_factory=list)
-    error: EngineError | None = None
-    tally: Tally = field(default_factory=Tally)
-    _sent: Spent = field(default_factory=Spent)
-    _lost_s: float = 0.0
-    _untold: list[EngineError] = field(default_factory=list)
-
-    def begin(self) -> None:
-        """An engine is asked."""
-        self.tally = Tally()
-
-    def fail(self, route: Route, engine: Engine, error: EngineError) -> None:
-        """It failed before its first piece."""
-        end = self.tally.finish("failed")
-        self._sent, self._lost_s = _sum(self._sent, end.spent), self._lost_s + end.timing.total_s
-        self.tally = Tally()
-        self.failed[route.engine] = str(error)
-        self.before.append(f"{_name(route, engine)} failed: {error}")
-        self._untold.append(error)
-        # Who knows most tells the person most: the starter's own trouble comes last.
-        self.error = self.error if self.error and route.engine == "starter" else error
-
-    def keep_here(self) -> None:
-        """The person did not let the question leave: it stays for good.
-
-        Raises:
-            EngineError: it was meant for Claude alone.
-        """
-        if self.question.asked_for == "claude":
-            raise EngineError("Nothing was sent: you kept the question here", hint=RETRY_LOCAL)
-        self.question = replace(self.question, asked_for="local", private=self.question.private or KEPT)
-
-    def notices(self, route: Route, engine: Engine) -> Iterator[Notice]:
-        """Tell of who failed since the last time, and who answers instead."""
-        while self._untold:
-            error = self._untold.pop(0)
-            yield Notice(f"{error}; {_name(route, engine)} answers instead", error.hint)
-
-    def spent(self, event: Event) -> Spent | None:
-        """All that has left this machine for the question, where the event tells of more."""
-        return _sum(self._sent, event) if isinstance(event, Spent) else None
-
-    def end(self, reason: Reason, error: EngineError | None = None) -> Finish:
-        """An end that no engine told."""
-        return self.whole(self.tally.finish(reason, str(error or ""), error.hint if error else ""))
-
-    def whole(self, finish: Finish) -> Finish:
-        """The end of an answer, counted from the question on, with what was sent for nothing."""
-        timing, lost = finish.timing, self._lost_s
-        timing = Timing(timing.first_token_s + lost, timing.total_s + lost, timing.tokens_per_s)
-        return replace(finish, timing=timing, spent=_sum(self._sent, finish.spent))
-
-
-def _name(route: Route, engine: Engine) -> str:
-    """Who is asked, as a person knows them."""
-    return "Claude" if route.engine == "claude" else engine.model
-
-
-def _sum(one: Spent, other: Spent) -> Spent:
-    """Both together; a price that is not known leaves the sum unknown."""
-    unknown = one.cost_usd is None or other.cost_usd is None
-    cost = None if unknown else (one.cost_usd or 0.0) + (other.cost_usd or 0.0)
-    return Spent(one.sent_bytes + other.sent_bytes, cost, one.estimated or other.estimated, other.usage)
-
-
-class _Memory:
-    """Keeps one turn: at once the question, the answer as it grows. What the disk refuses becomes a notice, once."""
-
-    def __init__(self, store: Store, conversation: str, question: Question, former: Exchange | None) -> None:
-        self._pieces: list[str] = []
-        self._notices: list[Notice] = []
-        self._store = store
-        self._origin = Origin()
-        self._private = question.private
-        self._writer: AnswerWriter | None = None
-        self.turn: int | None = None
-        retries = former.turn if former else None
-        with self._told():
-            self.turn = store.begin_turn(conversation, question.text, private=question.private, retries=retries).id
-            self._writer = AnswerWriter(store, self.turn)
-
-    def stays(self, private: str) -> None:
-        """The turn must not leave this machine, and why; "" leaves it as it is."""
-        if self.turn is not None and private != self._private:
-            self._private = private
-            with self._told():
-                self._store.keep_private(self.turn, private)
-
-    def answered_by(self, origin: Origin) -> None:
-        self._origin = origin
-        if self.turn is not None:
-            with self._told():
-                self._store.choose(self.turn, origin)
-
-    @property
-    def answer(self) -> str:
-        return "".join(self._pieces)
-
-    def see(self, event: Event, spent: Spent | None) -> None:
-        text = ""
-        if isinstance(event, Piece):
-            text = event.text
-            self._pieces.append(text)
-        if self._writer:
-            with self._told():
-                self._writer.add(text)  # Also with nothing new: what waits for its commit gets it.
-            if spent:
-                self._writer.spend(spent)
-
-    def finish(self, finish: Finish) -> None:
-        if self._writer:
-            with self._told():
-                self._writer.finish(finish, self._origin)
-
-    def notices(self) -> Iterator[Notice]:
-        while self._notices:
-            yield self._notices.pop(0)
-
-    @contextlib.contextmanager
-    def _told(self) -> Iterator[None]:
-        try:
-            yield
-        except HistoryError as error:
-            self._notices.append(Notice(str(error), error.hint))

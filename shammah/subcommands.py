@@ -97,7 +97,8 @@ def _history(groups: Groups) -> None:
 def _setup(_given: argparse.Namespace, environment: Environment) -> None:
     from shammah.config import load
     from shammah.pull import pull
-    from shammah.screen.setup import agreed_to_fetch, set_up_alone
+    from shammah.screen.setup import set_up_alone
+    from shammah.setup.write import agreed_to_fetch
 
     if sys.stdin is None or not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise UsageError("The set-up questions need a terminal", hint="shammah config set KEY VALUE changes settings")
@@ -105,9 +106,10 @@ def _setup(_given: argparse.Namespace, environment: Environment) -> None:
     if answers is None:
         _print("Nothing was changed.")
         raise KeyboardInterrupt
-    if found := agreed_to_fetch(answers, environment):
-        repo, local = found
-        pull(repo, local, load(Home(environment.home).config).routing.reserve_ram_gb, environment)
+    home = Home(environment.home)
+    config = load(home.config)
+    if repo := agreed_to_fetch(answers, config, home.models):
+        pull(repo, config.local, config.routing.reserve_ram_gb, environment)
 
 
 def _doctor(_given: argparse.Namespace, environment: Environment) -> None:
@@ -129,18 +131,13 @@ def _doctor(_given: argparse.Namespace, environment: Environment) -> None:
 def _claude(config: Config, environment: Environment) -> str:
     """Whether Claude may be asked, and has a key; nothing is sent for it."""
     from shammah.cloud.access import Cloud, CloudPlan
+    from shammah.engines import with_cloud
 
     cloud = Cloud(CloudPlan.of(environment))
     cloud.want(config.cloud, config.routing.mode)
-    facts = Facts(
-        config.routing.mode,
-        cloud=cloud.state,
-        cloud_name=config.cloud.model,
-        cloud_trouble=cloud.trouble,
-        allowed=config.cloud.allowed,
-    )
+    facts = with_cloud(Facts(config.routing.mode), cloud, config)
     cloud.close()
-    return reports.claude(facts)
+    return reports.claude(facts, cloud.warning)
 
 
 def _models_list(_given: argparse.Namespace, environment: Environment) -> None:

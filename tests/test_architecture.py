@@ -31,8 +31,8 @@ FLOORS = (
     {"local", "worker", "loader", "history", "attachments", "settings", "cloud"},
     # larger models: which, how far, and the engine at the end
     {"models"},
-    # all that can answer, by its name
-    {"engines"},
+    # all that can answer, by its name; who of them was asked one question
+    {"engines", "attempts"},
     # the turn, and how fast it goes
     {"session", "bench"},
     # what is asked at the first run, and what the answers change

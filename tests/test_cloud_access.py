@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from shammah.cloud.access import Cloud, CloudPlan, check_key, models
+from shammah.cloud.access import Cloud, CloudPlan, check_key, unencrypted
 from shammah.cloud.key import Key, save
 from shammah.cloud.spending import Spending
 from shammah.config import Cloud as Settings
@@ -27,6 +27,7 @@ from tests.servers.claude import (
     Claude,
     Hangup,
     Page,
+    Play,
     Silence,
     Status,
 )
@@ -127,6 +128,7 @@ def test_a_key_that_is_none_is_told(tmp_path: Path) -> None:
     cloud.want(Settings(), "auto")
     assert cloud.state == "no key"
     assert "ANTHROPIC_API_KEY" in cloud.trouble
+    assert "Copy the key again" in cloud.way_out
 
 
 def test_a_wrong_key_stays_wrong_until_it_is_another(tmp_path: Path) -> None:
@@ -156,6 +158,23 @@ def test_that_it_could_not_be_reached_is_remembered_for_a_while(make: Made) -> N
     assert (room.cloud.state, room.cloud.trouble) == ("unreachable", "The connection to Claude broke off")
     time.sleep(0.6)
     assert (room.cloud.state, room.cloud.trouble) == ("ready", "")
+
+
+@pytest.mark.parametrize("play", [Status(529), Hangup(), Status(402)])
+def test_what_to_do_about_a_trouble_is_told_with_it(make: Made, play: Play) -> None:
+    room = make(play, patience=AT_ONCE)
+    error = room.fails()
+    assert (room.cloud.trouble, room.cloud.way_out) == (str(error), error.hint)
+
+
+def test_at_the_persons_word_what_was_in_the_way_is_tried_again(make: Made) -> None:
+    room = make()
+    room.claude.faults = [Status(402)]
+    room.fails()
+    assert "credit" in room.cloud.trouble
+    room.cloud.look_again()
+    assert room.cloud.state == "ready"
+    assert said(room.ask()) == WHOLE
 
 
 def test_an_answer_wipes_out_the_trouble_before_it(make: Made) -> None:
@@ -192,7 +211,6 @@ def test_a_deprecated_model_answers_and_is_told_once(make: Made) -> None:
 def test_the_key_is_checked_with_one_free_call(make: Made) -> None:
     room = make()
     check_key(room.plan)
-    assert models(room.plan) == ["claude-sonnet-5-5", "claude-haiku-4-5"]
     assert {asked.path for asked in room.claude.asked} == {"/v1/models"}
     with pytest.raises(CloudError) as wrong:
         check_key(replace(room.plan, environment_key="sk-ant-wrong"))
@@ -207,6 +225,27 @@ def test_a_sign_in_page_is_no_checked_key(make: Made) -> None:
     room = make(Page())
     with pytest.raises(CloudError, match="web page"):
         check_key(room.plan)
+
+
+# The address
+
+
+@pytest.mark.parametrize(
+    ("url", "open_to_others"),
+    [
+        ("https://api.anthropic.com", False),
+        ("http://127.0.0.1:8080", False),
+        ("http://localhost", False),
+        ("http://[::1]:1", False),
+        ("http://gateway.example/v1", True),
+        ("HTTP://192.168.1.7:8080", True),
+        ("http://localhost.example", True),
+        ("http://[", False),
+        ("nothing", False),
+    ],
+)
+def test_an_address_that_others_can_listen_to_gets_a_warning(url: str, open_to_others: bool) -> None:
+    assert bool(unencrypted(url)) is open_to_others
 
 
 # Secrets

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 from datetime import date
 from fractions import Fraction
 
@@ -64,6 +65,13 @@ def test_no_request_costs_more_than_its_bound(model: str, fresh: int, written: i
     told = cost(model, billed)
     assert told is not None
     assert told <= bound(model, billed.prompt, said) * (1 + 1e-12)
+
+
+def test_an_amount_is_told_in_cents_or_as_fine_as_it_is() -> None:
+    assert doctest.testmod(prices).failed == 0
+    assert [prices.dollars(usd) for usd in (0.0, 0.00004, 0.0001, 1.005)] == [
+        "$0.00", "less than $0.0001", "$0.0001", "$1.00",
+    ]  # fmt: skip
 
 
 def test_the_prices_have_a_date() -> None:

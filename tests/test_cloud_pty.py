@@ -109,16 +109,18 @@ def test_a_key_without_consent_sends_nothing_and_retry_cloud_keeps_both_answers(
     assert len(claude.questions) == 1
 
 
-def test_mode_ask_sends_only_what_it_got_a_yes_for(chat: Terminal, claude: Claude) -> None:
+def test_mode_ask_sends_only_what_it_got_a_yes_for(home: Path, chat: Terminal, claude: Claude) -> None:
     chat.ask("/set routing.mode ask")
-    for key in ("n", CTRL_C):
+    for key, told in (("n", LOCAL), (CTRL_C, "… stopped. /retry asks again.")):
         chat.ask("/new")
         chat.enter("hello there")
         chat.until(lambda: words(chat.display).endswith(ASKED), "it does not ask")
         assert "would go: this question, 11 characters." in words(chat.display)
         chat.press(key)
+        chat.wait_for(told)
         chat.until(lambda: chat.at_prompt, "no prompt")
         assert claude.heard == b""
+    assert turns(home)[-1] == ("hello there", "", "interrupted")
     chat.ask("/new")
     chat.enter("hello again")
     chat.until(lambda: words(chat.display).endswith(ASKED), "it does not ask")
@@ -128,6 +130,17 @@ def test_mode_ask_sends_only_what_it_got_a_yes_for(chat: Terminal, claude: Claud
     chat.press("y")
     chat.wait_for("Well, and", 60)
     assert [asked.body["messages"][0]["content"] for asked in claude.questions] == ["hello again"]
+
+
+def test_ctrl_c_at_that_question_on_the_command_line_ends_it_with_nothing_sent(home: Path, claude: Claude) -> None:
+    home.mkdir(mode=0o700)
+    (home / "config.toml").write_text('[routing]\nmode = "ask"\n')
+    with opened(home, claude, "hello") as once:
+        once.wait_for("Send it? [y/N]")
+        once.press(CTRL_C)
+        assert once.wait_end() == 130
+    assert turns(home) == [("hello", "", "interrupted")]
+    assert claude.heard == b""
 
 
 # What is private
@@ -158,17 +171,17 @@ def test_a_private_conversation_stays_here_whatever_asks_again(chat: Terminal, c
 def test_a_private_conversation_stays_so_when_it_is_gone_on_with(home: Path, claude: Claude) -> None:
     with opened(home, claude) as chat:
         chat.wait_ready()
+        chat.ask("hello")
         chat.ask("/private")
-        chat.ask("my name is Canary")
-        chat.ask("/private it is Canary still")
         chat.press("/exit\r")
         chat.wait_end()
     with opened(home, claude, "-c", "--cloud") as chat:
-        chat.wait_for("are back")
-        assert LOCAL in said(chat, "who am I?")
+        chat.wait_for("is back")
+        chat.wait_ready()
+        assert LOCAL in said(chat, "my name is Canary")
     with opened(home, claude, "-c", "--cloud", "who was I?") as once:
         once.wait_end(60)
-    assert len(turns(home)) == 4
+    assert len(turns(home)) == 3
     assert claude.heard == b""
 
 
@@ -181,6 +194,35 @@ def test_what_looks_like_a_secret_stays_here(home: Path, chat: Terminal, claude:
     chat.ask("/system -----BEGIN RSA PRIVATE KEY----- Canary")
     assert "the system prompt holds what looks like a private key" in said(chat, "hello")
     assert claude.heard == b""
+
+
+def test_a_key_that_is_kept_here_reaches_neither_a_command_nor_the_editor(home: Path, claude: Claude) -> None:
+    home.mkdir(mode=0o700)
+    (home / "credentials.toml").write_text(f'anthropic_api_key = "{KEY}"\n')
+    (home / "credentials.toml").chmod(0o600)
+    (home.parent / "edit").write_text("#!/bin/sh\nenv > edited.txt\n")
+    (home.parent / "edit").chmod(0o700)
+    more = {"ANTHROPIC_BASE_URL": claude.url, "EDITOR": str(home.parent / "edit"), "OWN_KEY": "mine"}
+    with terminal(home, *SHORT, environment=more) as chat:
+        chat.wait_ready()
+        at_claude(chat)
+        chat.ask("hello", 60)
+        chat.ask("!env > ran.txt")
+        chat.press("/editor\r")
+        chat.until(lambda: (home.parent / "edited.txt").exists(), "the editor is not run")
+    assert claude.questions
+    for name in ("ran.txt", "edited.txt"):
+        variables = (home.parent / name).read_text()
+        assert KEY not in variables
+        assert "OWN_KEY=mine" in variables
+
+
+def test_an_address_that_others_can_listen_to_is_warned_of_before_anything_goes_there(home: Path) -> None:
+    more = {"ANTHROPIC_API_KEY": KEY, "ANTHROPIC_BASE_URL": "http://gateway.invalid"}
+    with terminal(home, columns=200, environment=more) as chat:
+        chat.wait_ready()
+        for line in ("/cloud", "/status", "/doctor"):
+            assert "go unencrypted to gateway.invalid" in said(chat, line)
 
 
 # What goes wrong
@@ -240,4 +282,10 @@ def test_on_a_terminal_of_lines_a_line_typed_too_early_is_no_yes(home: Path, cla
         dumb.press("hello\ryes\r")
         dumb.wait_for(ASKED)
         dumb.until(lambda: LOCAL in words(dumb.display) or nag(dumb), "it does not answer")
+        start = len(dumb.raw)
+        dumb.press("hello again\r")
+        dumb.until(lambda: ASKED in words(dumb.raw[start:]), "it does not ask")
+        dumb.press(CTRL_C)
+        dumb.until(lambda: "stopped." in dumb.raw[start:], "it is not stopped")
+        assert LOCAL not in dumb.raw[start:]
     assert claude.heard == b""

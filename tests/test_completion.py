@@ -12,35 +12,29 @@ from shammah.screen.completion import ChatCompleter
 
 
 def offered(text: str) -> list[str]:
-    completer = ChatCompleter(
-        {
-            "setting": lambda: ["chat.markdown", "chat.system"],
-            "conversation": lambda: ["k3f9tx"],
-            "model": lambda: ["starter"],
-        },
-        lambda key: {"chat.markdown": ("true", "false")}.get(key, ()),
-    )
+    completer = ChatCompleter(lambda: ["k3f9tx"])
     return [completion.text for completion in completer.get_completions(Document(text), CompleteEvent())]
 
 
-def test_a_slash_offers_commands():
+def test_a_slash_offers_commands() -> None:
     assert offered("/sta") == ["/status"]
     assert set(offered("/s")) >= {"/save", "/search", "/sessions", "/set", "/setup", "/status", "/system"}
 
 
-def test_arguments_are_offered_by_their_kind():
+def test_arguments_are_offered_by_their_kind() -> None:
     assert offered("/set chat.m") == ["chat.markdown"]
     assert offered("/set chat.markdown f") == ["false"]
     assert offered("/resume k") == ["k3f9tx"]
     assert offered("/model s") == ["starter"]
+    assert offered("/set no.such t") == []
 
 
 @pytest.mark.parametrize("before", ["/file ", "/save ", "see @", "!cat "])
-def test_paths_are_offered_where_a_file_is_named(before: str, tmp_path: Path):
+def test_paths_are_offered_where_a_file_is_named(before: str, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("x", encoding="utf-8")
     assert offered(f"{before}{tmp_path}/no") == ["tes.txt"]
 
 
 @pytest.mark.parametrize("text", ["", "hello", "hello wor", "/undo x"])
-def test_an_ordinary_question_offers_nothing(text: str):
+def test_an_ordinary_question_offers_nothing(text: str) -> None:
     assert offered(text) == []

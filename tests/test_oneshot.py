@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import json
 import os
 import signal
@@ -13,14 +14,18 @@ from pathlib import Path
 
 import pytest
 
+from shammah import oneshot
 from shammah.history.opening import open_store
 from shammah.paths import STARTER
 from shammah.screen.safe_text import safe_text
 from tests.endless import endless_model
+from tests.servers.claude import KEY, Claude, Status
 
 ROOT = Path(__file__).resolve().parent.parent
 SHAMMAH = [sys.executable, "-m", "shammah"]
 SHORT = ["--max-tokens", "8", "--temperature", "1", "--seed", "1"]
+DEAD = {"ANTHROPIC_API_KEY": KEY, "ANTHROPIC_BASE_URL": "http://127.0.0.1:9"}
+"""A key, and an address where nobody listens."""
 posix = pytest.mark.skipif(os.name == "nt", reason="signals and shells are others on Windows")
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -101,16 +106,17 @@ def test_json_is_one_whole_object(shammah: Run, home: Path) -> None:
 
     given = json.loads(done.stdout)
     assert set(given) == {
-        "answer", "finish", "route", "usage", "timing", "sent_bytes", "cost_usd", "conversation",
+        "answer", "finish", "route", "usage", "timing", "sent_bytes", "cost_usd", "estimated",
+        "conversation",
     }  # fmt: skip
     assert given["answer"] == kept(home)[0][1]
     assert given["finish"] in ("stop", "length")
-    assert set(given["route"]) == {"engine", "model", "why"}
-    assert given["route"]["engine"] == "starter"
+    assert set(given["route"]) == {"engine", "model", "why", "before"}
+    assert (given["route"]["engine"], given["route"]["before"]) == ("starter", [])
     assert set(given["usage"]) == {"prompt_tokens", "cached_tokens", "completion_tokens"}
     assert given["usage"]["completion_tokens"] > 0
     assert set(given["timing"]) == {"first_token_s", "total_s", "tokens_per_s"}
-    assert (given["sent_bytes"], given["cost_usd"]) == (0, 0.0)
+    assert (given["sent_bytes"], given["cost_usd"], given["estimated"]) == (0, 0.0, False)
     assert shammah("history", "show", given["conversation"]).returncode == 0
 
 
@@ -197,6 +203,46 @@ def test_a_broken_model_is_told_in_two_lines(shammah: Run, home: Path) -> None:
 
     assert (done.returncode, done.stdout) == (1, "")
     assert_two_lines(done.stderr)
+
+
+# Claude
+
+
+def test_where_claude_cannot_be_reached_the_model_here_answers_and_says_so(shammah: Run, endless: str) -> None:
+    done = shammah("--cloud", "-m", endless, "--max-tokens", "4", "--json", "hello", **DEAD)
+
+    given = json.loads(done.stdout)
+    assert given["route"]["engine"] == "local"
+    assert given["route"]["before"] == ["Claude failed: 127.0.0.1:9 refuses the connection"]
+    assert "answers instead" in done.stderr
+
+
+def test_a_private_question_in_mode_cloud_is_answered_by_the_model_here(shammah: Run, endless: str) -> None:
+    done = shammah("--cloud", "--private", "-m", endless, "--max-tokens", "4", "--json", "hello", **DEAD)
+
+    assert json.loads(done.stdout)["route"]["engine"] == "local"
+
+
+def test_a_hint_names_what_is_typed_here_and_not_in_the_chat(shammah: Run) -> None:
+    with Claude(Status(400, "Your credit balance is too low")) as claude:
+        done = shammah("--cloud", "hello", ANTHROPIC_API_KEY=KEY, ANTHROPIC_BASE_URL=claude.url)
+
+    assert done.returncode == 1
+    assert_two_lines(done.stderr)
+    assert " --local answers on this machine" in done.stderr
+    assert doctest.testmod(oneshot).failed == 0
+
+
+@posix
+def test_what_there_is_to_know_of_the_key_is_told_on_standard_error(shammah: Run, home: Path) -> None:
+    home.mkdir(mode=0o700)
+    (home / "credentials.toml").write_text(f'anthropic_api_key = "{KEY}"\n')
+    (home / "credentials.toml").chmod(0o644)
+    first, second = (shammah(*SHORT, "what?", ANTHROPIC_API_KEY="") for _ in range(2))
+
+    assert "now only you can. If others use this machine, make a new key" in first.stderr
+    assert first.stdout.strip()
+    assert second.stderr == ""
 
 
 @posix
@@ -291,16 +337,29 @@ def test_an_answer_outlives_a_hang_up_where_that_is_ignored(home: Path, endless:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+BEGUN = """
+import os, sys
+from shammah.__main__ import main
+try:
+    os.write(1, b"!")
+    sys.exit(main())
+except KeyboardInterrupt:
+    sys.exit(130)
+"""
+"""The program, which tells that its first line runs: an interrupt before it is Python's own to tell."""
+
+
 @posix
-def test_an_interrupt_at_any_moment_ends_with_130_and_no_trace(home: Path, endless: str) -> None:
-    for moment in (0.1, 0.2, 0.3, 0.45, 0.6):
-        with subprocess.Popen(
-            [*SHAMMAH, "-m", endless, "tell me all"], env=environment(home),
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-        ) as running:  # fmt: skip
-            time.sleep(moment)
-            running.send_signal(signal.SIGINT)
-            errors = running.communicate(timeout=60)[1]
-        # Before our first line runs, an interrupt is Python's own to tell.
-        early = moment < 0.2 and running.returncode != 130
-        assert early or (running.returncode, errors) == (130, b"")
+@pytest.mark.parametrize("moment", [0.0, 0.1, 0.2, 0.35, 0.5])
+def test_an_interrupt_at_any_moment_ends_with_130_and_no_trace(home: Path, endless: str, moment: float) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", BEGUN, "-m", endless, "tell me all"], env=environment(home),
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0,
+    ) as running:  # fmt: skip
+        assert running.stdout
+        assert running.stdout.read(1) == b"!"
+        time.sleep(moment)
+        running.send_signal(signal.SIGINT)
+        errors = running.communicate(timeout=60)[1]
+
+    assert (running.returncode, errors) == (130, b"")

@@ -168,6 +168,18 @@ def test_in_mode_cloud_the_local_model_answers_while_claude_cannot_be_reached() 
     assert choose(failed) == Route("local", "local, because qwen is ready, and Claude failed: Claude is overloaded")
 
 
+def test_a_trouble_that_was_met_is_told_with_its_own_next_step() -> None:
+    busy = {"cloud_trouble": "Claude is overloaded", "cloud_way_out": "Ask again in a while"}
+    with pytest.raises(EngineError, match="Claude is overloaded") as told:
+        choose(loading(mode="cloud", cloud="unreachable", **busy))
+    assert told.value.hint == "Ask again in a while"
+
+
+def test_a_model_that_is_not_here_is_not_said_to_have_failed() -> None:
+    absent = Facts(local="failed", local_name="qwen", stage="qwen is not on this machine")
+    assert choose(absent).why == "starter, because qwen is not on this machine"
+
+
 def test_in_mode_cloud_the_starter_takes_nobodys_place() -> None:
     assert outcome(loading(mode="cloud", cloud="unreachable")) == "Claude cannot be reached"
     failed = loading(mode="cloud", cloud="ready", failed={"claude": "Claude is overloaded"})

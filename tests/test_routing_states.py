@@ -30,8 +30,8 @@ from shammah.errors import EngineError, WorkerError
 from shammah.history.opening import memory_store
 from shammah.message import Event, Finish, Message, Notice, Options, Spent
 from shammah.models.engines import LocalModels
-from shammah.router import Facts, Mode, ModelState
-from shammah.session import KEPT, AskedFor, Outgoing, Question, Session
+from shammah.router import AskedFor, Facts, Mode, ModelState
+from shammah.session import KEPT, Outgoing, Question, Session
 from tests.fakes import FakeEngine, Script, finish_of, said
 from tests.servers.claude import KEY, Answer, Claude, Cut, Play, Status
 

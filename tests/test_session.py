@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from shammah.errors import CloudError, EngineError, WorkerError
+from shammah.errors import CloudError, EngineError, HistoryError, WorkerError
 from shammah.history.opening import open_store
 from shammah.history.store import Store, Turn
 from shammah.message import Event, Finish, Message, Notice, Options, Piece, Spent, Trimmed
@@ -528,6 +528,19 @@ def test_a_no_to_what_was_meant_for_claude_is_an_end_and_the_answer_before_stays
     assert session.messages() == [user("Hello"), assistant("Hi.")]
 
 
+def test_who_stops_when_asked_whether_to_send_gets_no_answer_and_the_question_is_kept(room: Room) -> None:
+    def stop(_outgoing: Outgoing) -> bool:
+        raise KeyboardInterrupt
+
+    other, small = claude(), FakeEngine()
+    session = room.among(ASK, claude=other, starter=small)
+    with pytest.raises(KeyboardInterrupt):
+        list(session.ask(Question("Hello"), room.know, Options(), stop))
+    assert (other.asked, small.asked) == ([], [])
+    (turn,) = room.kept()
+    assert (turn.question, turn.answer, turn.reason, turn.private) == ("Hello", "", "interrupted", "")
+
+
 @pytest.mark.parametrize("mode", ["auto", "cloud"])
 def test_in_the_other_modes_the_person_is_not_asked(room: Room, mode: Any) -> None:
     room.among(replace(ALLOWED, mode=mode), claude=claude())
@@ -591,6 +604,35 @@ def test_a_private_question_is_answered_here_and_the_reason_says_so(room: Room) 
     room.ask(Question(SECRET, private=MARKED))
     assert session.receipt is not None
     assert session.receipt.route.why == f"local, because qwen is ready, and the question stays here: {MARKED}"
+
+
+def test_a_conversation_kept_private_stays_so_whatever_is_asked_and_when_it_is_resumed(room: Room) -> None:
+    other = claude(Script(["From afar."]))
+    session = room.among(CLOUD, claude=other, local=qwen())
+    room.ask("Hello")
+    session.keep_private("it is about my health")
+    room.ask("Who am I?")
+    session.resume(room.store.find(session.conversation.id))
+    room.ask("And now?")
+    question = session.retry("claude")
+    assert question is not None
+    with pytest.raises(EngineError, match="it is about my health"):
+        room.ask(question)
+    assert len(other.asked) == 1
+    session.new("")
+    room.ask("Hello again")
+    assert len(other.asked) == 2
+
+
+def test_a_conversation_is_kept_private_also_where_the_disk_refuses_to_note_it(room: Room) -> None:
+    other = claude()
+    session = room.among(CLOUD, claude=other, local=qwen())
+    room.ask(Question("Hello", asked_for="local"))
+    refuse_writes(room, "private_conversations")
+    with pytest.raises(HistoryError):
+        session.keep_private("it is about my health")
+    room.ask("Who am I?")
+    assert other.asked == []
 
 
 def test_a_private_question_that_failed_here_goes_nowhere_else(room: Room) -> None:

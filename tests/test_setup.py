@@ -31,7 +31,7 @@ from tests.servers.claude import KEY, Claude
 
 T = TypeVar("T")
 
-LAPTOP = Machine(16 * 10**9, 12 * 10**9, 8, frozenset({"avx2"}), ("cpu",), 100 * 10**9, 40e9)
+LAPTOP = Machine(16 * 10**9, 12 * 10**9, 8, frozenset({"avx2"}), 100 * 10**9, 40e9)
 """Has room for 7B, and is fast enough for 3B."""
 TYPED_KEY = "sk-ant-canary-of-the-set-up"
 
@@ -176,7 +176,7 @@ def test_n_is_neither_now_nor_later() -> None:
 
 
 def test_enter_alone_takes_what_auto_would_and_leaves_claude_off(home: Home) -> None:
-    answers, person = interview(home, "", "", "")
+    answers, person = interview(home, "", "", "", "")
     assert kept(home, answers) == '[local]\nsize = "1.5b"\nfetch = true\n\n[cloud]\nallowed = false\n'
     assert "1.2 GB come from huggingface.co" in person.text
 
@@ -193,7 +193,7 @@ def test_there_are_at_most_four_questions_and_a_check(home: Home) -> None:
 
 
 def test_an_answer_that_is_not_understood_is_asked_again(home: Home) -> None:
-    answers, person = interview(home, "big", "7", "0.5b", "soon", "later", "yes please", "no")
+    answers, person = interview(home, "big", "7", "0.5b", "soon", "later", "yes please", "no", "")
     assert (answers.choice, answers.fetch, answers.consent.allowed) == (Choice("0.5b"), False, False)
     assert person.text.count("There is no size") == 2
 
@@ -207,23 +207,23 @@ def test_who_stops_has_changed_nothing(home: Home, after: int) -> None:
 
 
 def test_a_model_that_does_not_fit_is_told_of_and_not_fetched_by_default(home: Home) -> None:
-    answers, person = interview(home, "14b", "", "")
+    answers, person = interview(home, "14b", "", "", "")
     assert "Qwen2.5-14B-Instruct needs about" in person.text
     assert answers.fetch is False
 
 
 def test_a_licence_that_is_not_free_is_told_before_the_download(home: Home) -> None:
-    _, person = interview(home, "3b", "later", "no")
+    _, person = interview(home, "3b", "later", "no", "")
     assert person.text.index("is for research only") < person.text.index("Now or later")
 
 
 def test_the_starter_and_a_model_that_is_here_need_no_download(home: Home, starter: Path) -> None:
-    assert interview(home, "starter", "")[0].fetch is None
-    assert interview(home, str(starter), "")[0].fetch is None
+    assert interview(home, "starter", "", "")[0].fetch is None
+    assert interview(home, str(starter), "", "")[0].fetch is None
 
 
 def test_offline_nothing_is_offered_to_be_fetched(home: Home) -> None:
-    answers, person = interview(home, "0.5b", "", hf_offline=True)  # type: ignore[arg-type]  # the one that is no text
+    answers, person = interview(home, "0.5b", "", "", hf_offline=True)  # type: ignore[arg-type]  # the one that is no text
     assert answers.fetch is None
     assert "HF_HUB_OFFLINE is set" in person.text
 
@@ -232,6 +232,25 @@ def test_a_consent_without_a_key_is_none(home: Home) -> None:
     answers, person = interview(home, "starter", "yes", "")
     assert "allowed = false" in kept(home, answers)
     assert "Without a key Claude stays off." in person.text
+
+
+def test_who_keeps_everything_here_can_give_a_key_for_what_they_send_themselves(home: Home) -> None:
+    answers, person = interview(home, "7b", "later", "no", TYPED_KEY, "no")
+    assert "allowed = false" in kept(home, answers)
+    found = find("", home.folder)
+    assert found is not None
+    assert found.key == Key(TYPED_KEY)
+    assert "if you want to ask it with /cloud" in person.text
+    assert sum(text.endswith("]: ") or text == "Key: " for text in person.said) == 5  # With that of the check.
+
+
+def test_a_no_keeps_the_key_that_is_there_and_asks_for_no_check(home: Home) -> None:
+    kept(home, interview(home, "starter", "yes", TYPED_KEY, "no")[0])
+    answers, person = interview(home, "", "no", "")
+    assert "allowed = false" in kept(home, answers)
+    assert find("", home.folder) is not None
+    assert "keeps the one in credentials.toml" in person.text
+    assert not interview(home, "", "no", anthropic_key=TYPED_KEY)[0].consent.allowed
 
 
 def test_a_key_goes_to_its_own_file_for_its_owner_only(home: Home) -> None:
@@ -313,7 +332,7 @@ system = "Be brief."  # please
 def test_a_second_set_up_offers_what_is_set_and_keeps_the_rest(home: Home) -> None:
     home.folder.mkdir()
     home.config.write_text(OWN)
-    answers, person = interview(home, "", "later", "")
+    answers, person = interview(home, "", "later", "", "")
     assert "Model [3b]: " in person.said
     assert answers.choice is None
     assert kept(home, answers) == OWN.replace("threads = 2\n", "threads = 2\nfetch = false\n") + (
@@ -325,7 +344,7 @@ def test_another_size_takes_the_place_of_a_repository(home: Home) -> None:
     home.folder.mkdir()
     home.config.write_text('[local]\nrepo = "owner/name"  # mine\n')
     assert load(home.config).local.repo == "owner/name"
-    answers, person = interview(home, "1.5b coder", "later", "")
+    answers, person = interview(home, "1.5b coder", "later", "", "")
     assert "Model [owner/name]: " in person.said
     local = (kept(home, answers), load(home.config).local)[1]
     assert (local.repo, local.size, local.variant) == ("", "1.5b", "coder")
@@ -335,7 +354,7 @@ def test_another_size_takes_the_place_of_a_repository(home: Home) -> None:
 def test_auto_is_offered_with_what_it_takes_now(home: Home) -> None:
     home.folder.mkdir()
     home.config.write_text('[local]\nsize = "auto"\n')
-    answers, person = interview(home, "", "", "")
+    answers, person = interview(home, "", "", "", "")
     assert "Model [auto, 1.5b now]: " in person.said
     assert answers.choice is None
 
@@ -348,7 +367,7 @@ def test_only_what_was_answered_is_changed() -> None:
 def test_settings_that_cannot_be_saved_leave_everything_as_it_was(home: Home) -> None:
     home.folder.mkdir()
     home.config.write_text(OWN)
-    answers, _ = interview(home, "0.5b", "now", "")
+    answers, _ = interview(home, "0.5b", "now", "", "")
     home.config.write_text("[local\n")
     with pytest.raises(ConfigError):
         save(answers, Config(), home.folder, lambda changed: set_values(home.config, changed))
@@ -358,6 +377,6 @@ def test_settings_that_cannot_be_saved_leave_everything_as_it_was(home: Home) ->
 def test_the_machine_is_measured_once_and_remembered(home: Home) -> None:
     home.models.mkdir(parents=True)
     (home.models / "machine.json").write_text(json.dumps({"bytes_per_s": 123e9}))
-    person = Scripted(deque(["starter", ""]))
+    person = Scripted(deque(["starter", "", ""]))
     Interview(person, home, Environment(home.folder), Config(), first=True).ask()
     assert person.shown[0].machine.bandwidth == 123e9

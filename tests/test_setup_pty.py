@@ -88,6 +88,7 @@ def test_all_answers_are_kept_and_the_chat_follows(home: Path, hub: Hub) -> None
         answer(chat, SECRET, TYPED_KEY)
         answer(chat, "Yes or no [yes]", "no")
         chat.wait_for("claude-sonnet-5-5 answers")
+        chat.wait_for("The key is kept in")
         found = load(home / "config.toml")
         assert (found.local.size, found.local.variant, found.local.fetch) == ("1.5b", "coder", False)
         assert found.cloud.allowed
@@ -102,6 +103,7 @@ def test_enter_alone_leads_to_a_chat_that_sends_nothing(home: Path, hub: Hub) ->
     with first_run(home, hub) as chat:
         answer(chat, MODEL, "starter")
         answer(chat, CLAUDE, "")
+        answer(chat, SECRET, "")
         until_chat(chat)
     assert not load(home / "config.toml").cloud.allowed
     assert not hub.asked
@@ -114,6 +116,7 @@ def test_now_fetches_as_soon_as_the_chat_is_there(home: Path, hub: Hub) -> None:
         until_asked(chat, CLAUDE)
         assert not hub.asked
         chat.press("\r")
+        answer(chat, SECRET, "")
         until_chat(chat)
         chat.until(lambda: bool(hub.asked), "the hub is not asked")
 
@@ -122,6 +125,7 @@ def test_a_second_start_asks_nothing(home: Path, hub: Hub) -> None:
     with first_run(home, hub) as chat:
         answer(chat, MODEL, "starter")
         answer(chat, CLAUDE, "no")
+        answer(chat, SECRET, "")
         until_chat(chat)
     with first_run(home, hub) as chat:
         until_chat(chat)
@@ -167,6 +171,7 @@ def test_a_slip_of_the_fingers_gets_a_sentence_and_the_question_again(home: Path
         answer(chat, CLAUDE, "yes please")
         chat.wait_for("type yes or no")
         answer(chat, CLAUDE, "")
+        answer(chat, SECRET, "")
         until_chat(chat)
 
 
@@ -233,6 +238,7 @@ def test_set_up_alone_keeps_every_other_setting_and_comment(home: Path, hub: Hub
         until_asked(asked, "Model [3b]")
         answer(asked, MODEL, "starter")
         answer(asked, CLAUDE, "")
+        answer(asked, SECRET, "")
         assert asked.wait_end() == 0
         assert left_as_it_was(asked)
     assert (home / "config.toml").read_text() == own.replace('"3b"', '"starter"')
@@ -243,6 +249,7 @@ def test_set_up_alone_fetches_what_was_agreed_to_and_says_what_went_wrong(home: 
         answer(asked, MODEL, "0.5b")
         answer(asked, FETCH, "now")
         answer(asked, CLAUDE, "no")
+        answer(asked, SECRET, "")
         assert asked.wait_end() == 1
         assert "error: " in asked.display
     assert hub.asked
@@ -311,6 +318,7 @@ def test_answers_in_the_chat_count_at_once(home: Path, hub: Hub) -> None:
         answer(chat, "Model [starter]", "0.5b")
         answer(chat, FETCH, "now")
         answer(chat, CLAUDE, "no")
+        answer(chat, SECRET, "")
         until_chat(chat)
         chat.until(lambda: bool(hub.asked), "the hub is not asked")
         chat.until(lambda: "0.5B failed:" in chat.ask("/status"), "nothing is said of it")

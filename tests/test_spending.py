@@ -105,6 +105,12 @@ def test_the_sum_is_right_to_a_billionth(tmp_path_factory: pytest.TempPathFactor
 # The budget
 
 
+def test_a_budget_of_less_than_a_cent_is_told_as_it_is(spending: Spending) -> None:
+    spending.settle(spending.reserve("m", 0.0002, 0.0001), 0.0002, False)
+    with pytest.raises(CloudError, match=r"\$0\.0002 of \$0\.0001"):
+        spending.reserve("m", 1.0, 0.0001)
+
+
 def test_a_budget_that_is_reached_stops_the_next_request_and_says_what_to_do(spending: Spending) -> None:
     spending.settle(spending.reserve("m", 3.0, 5.0), 2.0, False)
     spending.reserve("m", 3.0, 5.0)

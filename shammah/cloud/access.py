@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import math
 import queue
 import threading
@@ -9,6 +10,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from shammah.cloud.engine import ClaudeEngine
 from shammah.cloud.exchange import Patience
@@ -38,6 +40,8 @@ LASTS_S: dict[CloudTrouble, float] = {"key": math.inf, "credit": 300.0, "budget"
 SEARCH_S = 2.0
 """Seconds to wait for the key: only a keyring that is locked takes longer, and then it is there at a later question."""
 
+NO_KEY = Notice("There is no key for Claude", "Give one in /setup, or set ANTHROPIC_API_KEY; /local answers here")
+
 
 @dataclass(frozen=True)
 class CloudPlan:
@@ -64,11 +68,11 @@ class Cloud:
         """Claude, None in mode local and without a key."""
         self._plan = plan
         self._search = _Search(plan)
-        self._taken: Found | str | None = None
+        self._taken: Found | Notice | None = None
         self._key: Key | None = None
         self._link: Link | None = None
         self._wanted: Settings | None = None
-        self._missing = "The key for Claude has not been looked for yet"
+        self._missing = Notice("The key for Claude has not been looked for yet", "Ask again")
         self._met: _Met | None = None
         self._told: set[str] = set()
 
@@ -82,9 +86,28 @@ class Cloud:
     @property
     def trouble(self) -> str:
         """What is in the way, "" where nothing is."""
+        return self._obstacle.text
+
+    @property
+    def way_out(self) -> str:
+        """What to do about it."""
+        return self._obstacle.hint
+
+    @property
+    def _obstacle(self) -> Notice:
         if self._key is None:
             return self._missing
-        return str(self._met.error) if self._met and self._met.counts() else ""
+        met = self._met
+        return Notice(str(met.error), met.error.hint) if met and met.counts() else Notice("")
+
+    @property
+    def warning(self) -> str:
+        """What is to be said of the address that everything goes to, "" where nothing is."""
+        return unencrypted(self._plan.base_url)
+
+    def look_again(self) -> None:
+        """Forget what was in the way: the next question finds out whether it still is."""
+        self._met = None
 
     def want(self, wanted: Settings, mode: Mode) -> None:
         """Take up the settings and the mode: in mode local nothing is left that could send."""
@@ -93,7 +116,7 @@ class Cloud:
             return
         self._take(self._search.result())
         if self._wanted is not None and wanted.daily_budget_usd != self._wanted.daily_budget_usd:
-            self._forget("budget")
+            self._forget_budget()
         if self._key is None:
             self._wanted = wanted
             return
@@ -109,12 +132,17 @@ class Cloud:
         if self._link is not None:
             self._link.import_ahead()
 
-    def news(self) -> list[Notice]:
-        """What the person should know of the key's file and of the model, each said once."""
+    def news(self, *, asked: bool = False) -> list[Notice]:
+        """What the person should know of the key's file and of the model, each said once.
+
+        Where Claude is `asked`, also what there is to say of its address.
+        """
         found = self._search.found
         notices = [found.notice] if found and found.notice else []
         if self._link and self._wanted and (text := self._link.advice(self._wanted.model)):
             notices.append(Notice(text))
+        if asked and self.warning:
+            notices.append(Notice(self.warning))
         fresh = [notice for notice in notices if notice.text not in self._told]
         self._told.update(notice.text for notice in fresh)
         return fresh
@@ -128,12 +156,12 @@ class Cloud:
         if link is not None:
             link.close()
 
-    def _take(self, result: Found | str) -> None:
+    def _take(self, result: Found | Notice) -> None:
         """Use the key that was found; one that was stored since then begins with a clean sheet, also the same one."""
         if result is self._taken:
             return
         key = result.key if isinstance(result, Found) else None
-        self._missing = result if isinstance(result, str) else ""
+        self._missing = result if isinstance(result, Notice) else Notice("")
         if key != self._key:
             self._let_go()
         self._taken, self._key, self._met = result, key, None
@@ -146,8 +174,8 @@ class Cloud:
             lasts = LASTS_S.get(error.trouble, self._plan.patience.unreachable_s)
             self._met = _Met(error, time.monotonic() + lasts)
 
-    def _forget(self, trouble: CloudTrouble) -> None:
-        if self._met and self._met.error.trouble == trouble:
+    def _forget_budget(self) -> None:
+        if self._met and self._met.error.trouble == "budget":
             self._met = None
 
 
@@ -169,15 +197,15 @@ class _Search:
         self._plan = plan
         self._file = Home(plan.folder).credentials
         self._seen: object = self
-        self._answers: queue.SimpleQueue[Found | str] | None = None
-        self._result: Found | str = "The keyring has not answered yet"
+        self._answers: queue.SimpleQueue[Found | Notice] | None = None
+        self._result: Found | Notice = Notice("The keyring has not answered yet", "Unlock it, and ask again")
 
     @property
     def found(self) -> Found | None:
         """What was found last."""
         return self._result if isinstance(self._result, Found) else None
 
-    def result(self) -> Found | str:
+    def result(self) -> Found | Notice:
         """The key, or why there is none."""
         signature = self._signature()
         if signature != self._seen:
@@ -198,11 +226,11 @@ class _Search:
         except queue.Empty:
             return
 
-    def _look(self, answers: queue.SimpleQueue[Found | str]) -> None:
+    def _look(self, answers: queue.SimpleQueue[Found | Notice]) -> None:
         try:
-            answers.put(find(self._plan.environment_key, self._plan.folder) or "There is no key for Claude")
+            answers.put(find(self._plan.environment_key, self._plan.folder) or NO_KEY)
         except ConfigError as error:
-            answers.put(str(error))
+            answers.put(Notice(str(error), error.hint))
 
     def _signature(self) -> object:
         try:
@@ -214,26 +242,35 @@ class _Search:
 
 
 def check_key(plan: CloudPlan) -> None:
-    """Ask one free thing of Claude with the key.
+    """Ask one free thing of Claude with the key: the models that it may use.
 
     Raises:
         CloudError: there is no key, it is wrong, or Claude cannot be reached.
     """
-    models(plan)
-
-
-def models(plan: CloudPlan) -> list[str]:
-    """The names of the models that the key may use; free of charge.
-
-    Raises:
-        CloudError: as for `check_key`.
-    """
     found = find(plan.environment_key, plan.folder)
     if found is None:
-        hint = "Run shammah setup, or set ANTHROPIC_API_KEY"
-        raise CloudError("There is no key for Claude", hint=hint, trouble="key")
+        raise CloudError(NO_KEY.text, hint=NO_KEY.hint, trouble="key")
     link = Link(found.key, plan.base_url, plan.patience)
     try:
-        return link.models()
+        link.models()
     finally:
         link.close()
+
+
+def unencrypted(base_url: str) -> str:
+    """The warning that others on the way can read all that goes to an address; "" for one where they cannot."""
+    try:
+        address = urlsplit(base_url)
+        host = address.hostname or ""
+    except ValueError:  # No address; whoever asks there tells it.
+        return ""
+    if address.scheme != "http" or _is_here(host):
+        return ""
+    return f"The key and the conversation go unencrypted to {host}: ANTHROPIC_BASE_URL begins with http"
+
+
+def _is_here(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")

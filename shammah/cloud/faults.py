@@ -27,7 +27,7 @@ NETWORK = "Check the connection, and the proxy where one is set; /local answers 
 PORTAL = "Open a web page in a browser: this network may ask for a sign-in first. Otherwise check ANTHROPIC_BASE_URL"
 ADDRESS = "Check ANTHROPIC_BASE_URL"
 KEY = "Run shammah setup to give another key; a key in ANTHROPIC_API_KEY comes before it"
-CREDIT = "Add credit under Billing at platform.claude.com; /local answers on this machine meanwhile"
+CREDIT = "Add credit under Billing at platform.claude.com, then /cloud; /local answers on this machine meanwhile"
 SHORTER = "Begin a new conversation with /new, or ask with less text"
 SAID = 200
 """Characters of the other side's own words that are passed on."""
@@ -132,7 +132,7 @@ def _by_meaning(status: int, said: str, peer: Peer, model: str, after: float | N
             until = _regained(said)
             return _error(
                 f"The spend limit of this key's account is reached{until}",
-                "Raise the limit under Billing at platform.claude.com; /local answers on this machine meanwhile",
+                "Raise the limit under Billing at platform.claude.com, then /cloud; /local answers here meanwhile",
                 "credit",
             )
         case 402:

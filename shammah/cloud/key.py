@@ -114,18 +114,7 @@ def save(folder: Path, key: Key) -> None:
     Raises:
         ConfigError: the file is broken or cannot be written; it is left as it was.
     """
-    _without_its_frames(lambda: _edit(Home(folder).credentials, key))
-
-
-def remove(folder: Path) -> None:
-    """Take the key out of credentials.toml; other entries stay.
-
-    Raises:
-        ConfigError: as for `save`.
-    """
-    path = Home(folder).credentials
-    if path.exists():
-        _without_its_frames(lambda: _edit(path, None))
+    _without_its_frames(lambda: _write(Home(folder).credentials, key))
 
 
 def _wrong(plain: str) -> str:
@@ -193,28 +182,22 @@ def _closed_to_others(path: Path) -> Notice | None:
     )
 
 
-def _edit(path: Path, key: Key | None) -> None:
+def _write(path: Path, key: Key) -> None:
     # A link is followed, so that a file kept elsewhere is changed there and the link stays.
     target = Path(os.path.realpath(path))
     with sole_writer(target):
         old = decode(read_bytes(target) or b"", path.name)
-        new = _edited(old, key)
-        if new.strip():
-            replace(target, new.encode())
-        else:
-            target.unlink(missing_ok=True)
+        replace(target, _with_key(old, key).encode())
 
 
-def _edited(source: Source, key: Key | None) -> str:
-    """The text with the key on its line, or on a new first one, where no table can hold it."""
+def _with_key(source: Source, key: Key) -> str:
+    """The text with the key in a first line, where no table can hold it."""
     before = source.parse()
     lines = source.text.split("\n")
     if at := key_lines(source.text).get((ENTRY,)):
         del lines[at - 1]
-    lines[:0] = [f"{ENTRY} = {toml_text(key.reveal())}"] if key else []
-    new = Source("\n".join(lines), source.name)
-    before.pop(ENTRY, None)
-    if _parsed(new) != before | ({ENTRY: key.reveal()} if key else {}):
+    new = Source("\n".join([f"{ENTRY} = {toml_text(key.reveal())}", *lines]), source.name)
+    if _parsed(new) != before | {ENTRY: key.reveal()}:
         raise ConfigError(
             f"{source.name} cannot be changed here without touching more than the key", hint="Edit the file by hand"
         )

@@ -96,6 +96,18 @@ def bound(model: str, input_tokens: int, max_tokens: int) -> float:
     return (_price(model, input_tokens) or HIGHEST).of(whole)
 
 
+def dollars(usd: float) -> str:
+    """An amount as a person reads it: in cents, and below a dollar as fine as one question costs.
+
+    >>> dollars(5), dollars(0.5), dollars(0.00123)
+    ('$5.00', '$0.50', '$0.0012')
+    """
+    if 0 < usd < 0.0001:
+        return "less than $0.0001"
+    cents, fine = f"${usd:.2f}", f"${usd:.4f}"
+    return cents if usd >= 1 or fine == f"{cents}00" else fine
+
+
 def _price(model: str, prompt: int) -> Price | None:
     name = re.sub(r"-\d{8}$", "", model)
     long = LONG.get(name)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 
+from shammah.cloud.prices import dollars
 from shammah.database import PATIENCE_S, create_private, marks, transaction, use_log
 from shammah.errors import CloudError
 
@@ -195,9 +196,9 @@ def _day(database: sqlite3.Connection, day: str) -> Day:
 
 def _reached(spent: Day, budget_usd: float) -> CloudError:
     reserved = spent.counted_usd - spent.cost_usd
-    of_it = f", ${reserved:.2f} of it the most that requests of unknown cost can be" if spent.unknown else ""
+    of_it = f", {dollars(reserved)} of it the most that requests of unknown cost can be" if spent.unknown else ""
     return CloudError(
-        f"Today's budget for Claude is reached: ${spent.counted_usd:.2f} of ${budget_usd:.2f}{of_it}",
+        f"Today's budget for Claude is reached: {dollars(spent.counted_usd)} of {dollars(budget_usd)}{of_it}",
         hint="It starts anew at midnight; /set cloud.daily_budget_usd raises it, /local answers here",
         trouble="budget",
     )

@@ -18,14 +18,16 @@ _ENDINGS = {
     "length": "Cut: the answer reached its longest allowed length.",
     "failed": "Failed: the answer breaks off here.",
 }
+_WITHOUT_A_WORD = {
+    "interrupted": "Interrupted before the first word.",
+    "failed": "Failed before the first word.",
+}
 
 
 def to_markdown(conversation: Conversation, turns: Sequence[Turn]) -> str:
     """The conversation to read: who said what, and which answers are not whole. Code blocks stay code blocks."""
-    head = (
-        f"# {conversation.title or 'Conversation'}\n\nConversation `{conversation.id}`, {_date(conversation.created)}"
-    )
-    parts = [head]
+    about = f"Conversation `{conversation.id}`, {_date(conversation.created)}{_private(conversation.private)}"
+    parts = [f"# {conversation.title or 'Conversation'}\n\n{about}"]
     if conversation.system:
         parts.append(f"## System prompt\n\n{_closed(conversation.system)}")
     for turn in _questions(turns):
@@ -54,7 +56,11 @@ def _questions(turns: Sequence[Turn]) -> list[Turn]:
 
 
 def _marks(turn: Turn) -> str:
-    return (", undone" if turn.undone else "") + (f", private: {turn.private}" if turn.private else "")
+    return (", undone" if turn.undone else "") + _private(turn.private)
+
+
+def _private(why: str) -> str:
+    return f", private: {why}" if why else ""
 
 
 def _answer(turn: Turn, before: str = "") -> str:
@@ -62,7 +68,7 @@ def _answer(turn: Turn, before: str = "") -> str:
     lines = [f"## {before}{who} ({turn.origin.model})" if turn.origin.model else f"## {before}{who}"]
     if turn.answer:
         lines.append(_closed(turn.answer))
-    if ending := _ENDINGS.get(turn.reason):
+    if ending := (_ENDINGS if turn.answer else _WITHOUT_A_WORD).get(turn.reason):
         lines.append(f"*{ending}*" + (f" {turn.error}" if turn.error else ""))
     return "\n\n".join([*lines, _receipt(turn)]).rstrip()
 

@@ -52,6 +52,14 @@ _FORMATS: Sequence[Sequence[str]] = (
         """CREATE INDEX turns_sent ON turns (conversation, started, sent_bytes, cost_usd, estimated)
             WHERE sent_bytes > 0""",
     ),
+    (
+        # Not a column of conversations: an older chat that still runs gives a new one as many values as it knows.
+        """CREATE TABLE private_conversations (
+            conversation TEXT PRIMARY KEY REFERENCES conversations ON DELETE CASCADE, why TEXT NOT NULL)""",
+        # Until then a turn told in these words that its conversation was private.
+        """INSERT INTO private_conversations
+            SELECT DISTINCT conversation, private FROM turns WHERE private = 'you keep this conversation private'""",
+    ),
 )
 """What leads from each format of the file to the next; `PRAGMA user_version` counts the steps taken."""
 
@@ -129,9 +137,8 @@ def _prepare(database: sqlite3.Connection, path: Path) -> None:
     _configure(database)
     _tighten(path)
     use_log(database)
-    # fullfsync: on macOS an ordinary fsync leaves the text in the drive's own memory. secure_delete: what is removed
-    # is overwritten.
-    for setting in ("synchronous = FULL", "fullfsync = ON", "foreign_keys = ON", "secure_delete = ON"):
+    # fullfsync: on macOS an ordinary fsync leaves the text in the drive's own memory.
+    for setting in ("synchronous = FULL", "fullfsync = ON", "foreign_keys = ON"):
         database.execute(f"PRAGMA {setting}")
     if database.execute("PRAGMA user_version").fetchone()[0] < len(_FORMATS):
         _migrate(database, path)

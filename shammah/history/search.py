@@ -35,11 +35,8 @@ class Hit:
     """A turn that holds every word searched for. The snippet is one line without control characters."""
 
     conversation: str
-    title: str
-    position: int
     when: datetime
     snippet: str
-    undone: bool
 
 
 def search(store: Store, words: str, limit: int = 20, *, full_text: bool = True) -> list[Hit]:
@@ -63,17 +60,6 @@ def search(store: Store, words: str, limit: int = 20, *, full_text: bool = True)
             if len(hits) >= limit:
                 break
     return hits
-
-
-def forget(database: sqlite3.Connection, conversation_id: str) -> None:
-    """Take the words of a conversation out of the index, before the conversation goes."""
-    # No index yet; or one that this SQLite cannot touch, whose entries then lead to no turn and are never shown.
-    with contextlib.suppress(sqlite3.OperationalError):
-        database.execute(
-            "DELETE FROM words WHERE rowid IN (SELECT id FROM turns WHERE conversation = ?)", (conversation_id,)
-        )
-        # An index entry is deleted by a note beside it; only a merge of all parts takes it out.
-        database.execute("INSERT INTO words (words) VALUES ('optimize')")
 
 
 def _whole_text(question: str, answer: str) -> str:
@@ -120,13 +106,12 @@ def _bare_words(folded: str) -> str:
 
 
 def _candidates(database: sqlite3.Connection, indexed_words: list[str]) -> sqlite3.Cursor:
-    sql = """SELECT readable_turns.*, title FROM readable_turns
-        JOIN conversations ON conversations.id = conversation {} ORDER BY readable_turns.id DESC"""
+    sql = "SELECT * FROM readable_turns {} ORDER BY id DESC"
     match = _match(indexed_words)
     if not match:
         return database.execute(sql.format(""))
-    proposed = "readable_turns.id IN (SELECT rowid FROM words WHERE words MATCH ?)"
-    unknown = "readable_turns.id NOT IN (SELECT rowid FROM words)"
+    proposed = "id IN (SELECT rowid FROM words WHERE words MATCH ?)"
+    unknown = "id NOT IN (SELECT rowid FROM words)"
     return database.execute(sql.format(f"WHERE {proposed} OR {unknown}"), (match,))
 
 
@@ -161,14 +146,7 @@ def _index_some(store: Store) -> bool:
 
 
 def _hit(row: sqlite3.Row, snippet: str) -> Hit:
-    return Hit(
-        conversation=row["conversation"],
-        title=row["title"],
-        position=row["position"],
-        when=datetime.fromisoformat(row["started"]),
-        snippet=snippet,
-        undone=bool(row["undone"]),
-    )
+    return Hit(row["conversation"], datetime.fromisoformat(row["started"]), snippet)
 
 
 def _snippet(text: str, folded: str, patterns: list[re.Pattern[str]]) -> str:

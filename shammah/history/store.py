@@ -15,7 +15,6 @@ from typing import Any
 from shammah.database import PATIENCE_S, transaction
 from shammah.errors import HistoryError
 from shammah.history.faults import told_plainly
-from shammah.history.search import forget
 from shammah.message import Finish, Spent, Timing, Usage
 
 GLIMPSE_S = 0.1
@@ -25,13 +24,17 @@ TITLE_LENGTH = 60
 
 @dataclass(frozen=True)
 class Conversation:
-    """What is known of a conversation without its turns. Times are UTC."""
+    """What is known of a conversation without its turns. Times are UTC.
+
+    `private` says why all that is asked in it from now on must not leave this machine, "" where it may.
+    """
 
     id: str
     title: str
     created: datetime
     updated: datetime
     system: str
+    private: str = ""
 
 
 @dataclass(frozen=True)
@@ -134,13 +137,13 @@ class Store:
         self._unasked[name] = Conversation(name, "", now, now, _storable(system))
         return self._unasked[name]
 
-    def conversations(self, limit: int = 20, offset: int = 0) -> list[Summary]:
+    def conversations(self, limit: int = 20) -> list[Summary]:
         """List conversations, the last changed first."""
         with self.reading() as database:
             rows = database.execute(
                 """SELECT *, (SELECT count(*) FROM turns WHERE conversation = conversations.id AND NOT undone) AS turns
-                FROM conversations ORDER BY updated DESC, rowid DESC LIMIT ? OFFSET ?""",
-                (limit, offset),
+                FROM conversations ORDER BY updated DESC, rowid DESC LIMIT ?""",
+                (limit,),
             ).fetchall()
         return [Summary(r["id"], r["title"], _time(r["created"]), _time(r["updated"]), r["turns"]) for r in rows]
 
@@ -148,7 +151,7 @@ class Store:
         """The conversation that changed last, of those that hold a turn."""
         with self.reading() as database:
             row = database.execute(
-                """SELECT * FROM conversations
+                f"""{_CONVERSATIONS}
                 WHERE EXISTS (SELECT 1 FROM turns WHERE conversation = conversations.id AND NOT undone)
                 ORDER BY updated DESC, rowid DESC LIMIT 1"""
             ).fetchone()
@@ -159,7 +162,7 @@ class Store:
         start = _storable(id_or_prefix.strip().lower())
         with self.reading() as database:
             rows = database.execute(
-                "SELECT * FROM conversations WHERE substr(id, 1, ?) = ? ORDER BY updated DESC", (len(start), start)
+                f"{_CONVERSATIONS} WHERE substr(id, 1, ?) = ? ORDER BY updated DESC", (len(start), start)
             ).fetchall()
         exact = [row for row in rows if row["id"] == start]
         if not start or not rows:
@@ -185,16 +188,13 @@ class Store:
             )
             _demand(changed, conversation_id)
 
-    def remove(self, conversation_id: str) -> None:
-        """Delete a conversation and every trace of its text in the file."""
-        if self._unasked.pop(conversation_id, None):
+    def keep_conversation_private(self, conversation_id: str, why: str) -> None:
+        """Note that what is asked in a conversation from now on must not leave this machine."""
+        if conversation_id in self._unasked:
+            self._unasked[conversation_id] = replace(self._unasked[conversation_id], private=_storable(why))
             return
         with self.writing() as database:
-            forget(database, conversation_id)
-            _demand(database.execute("DELETE FROM conversations WHERE id = ?", (conversation_id,)), conversation_id)
-        with told_plainly(self.path):
-            # The log beside the file still holds the text until it is emptied.
-            self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            _set_private(database, conversation_id, why)
 
     # Turns
 
@@ -311,6 +311,9 @@ class Store:
 
 # Rows
 
+_CONVERSATIONS = """SELECT conversations.*,
+    coalesce((SELECT why FROM private_conversations WHERE conversation = conversations.id), '') AS private
+    FROM conversations"""
 _SUMS = (
     "total(cost_usd), count(*) - count(cost_usd), coalesce(sum(estimated), 0), count(*), coalesce(sum(sent_bytes), 0)"
 )
@@ -322,6 +325,16 @@ def _insert_conversation(database: sqlite3.Connection, new: Conversation) -> Non
         "INSERT INTO conversations VALUES (?, ?, ?, '', ?)",
         (new.id, _text(new.created), _text(new.updated), new.system),
     )
+    if new.private:
+        _set_private(database, new.id, new.private)
+
+
+def _set_private(database: sqlite3.Connection, conversation_id: str, why: str) -> None:
+    noted = database.execute(
+        "INSERT OR REPLACE INTO private_conversations SELECT id, ? FROM conversations WHERE id = ?",
+        (_storable(why), conversation_id),
+    )
+    _demand(noted, conversation_id)
 
 
 def _touch(database: sqlite3.Connection, conversation_id: str, now: str) -> None:
@@ -396,7 +409,8 @@ def _demand_turn(row: Any) -> None:
 
 
 def _conversation(row: sqlite3.Row) -> Conversation:
-    return Conversation(row["id"], row["title"], _time(row["created"]), _time(row["updated"]), row["system"])
+    created, updated = _time(row["created"]), _time(row["updated"])
+    return Conversation(row["id"], row["title"], created, updated, row["system"], row["private"])
 
 
 def _turn(row: sqlite3.Row) -> Turn:

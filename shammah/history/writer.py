@@ -21,7 +21,7 @@ class AnswerWriter:
     """Saves one answer while it grows: at most a commit every 0.2 s, at most 250 ms of text unsaved.
 
     Where the disk refuses, HistoryError is raised once for the whole answer, from `add` or from `finish`, so that
-    the chat says it once and goes on. The text is kept here and tried again, and `saved` tells whether that helped.
+    the chat says it once and goes on. The text is kept here and tried again.
     """
 
     def __init__(self, store: Store, turn_id: int, clock: Callable[[], float] = time.monotonic) -> None:
@@ -32,11 +32,6 @@ class AnswerWriter:
         self._length = 0
         self._due = clock()
         self._told = False
-
-    @property
-    def saved(self) -> bool:
-        """Whether all that was added is on the disk."""
-        return not self._unsaved
 
     def add(self, text: str = "") -> None:
         """Take the next piece; while the engine only waits, call it without text: the last piece may still be due."""

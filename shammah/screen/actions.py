@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,22 +13,16 @@ from shammah.router import AskedFor
 from shammah.screen import reports
 from shammah.screen.endings import how_it_ended
 from shammah.screen.steps import Ask, Edit, Leave
+from shammah.session import Question
 
 if TYPE_CHECKING:
-    from shammah.history.store import Turn
     from shammah.screen.repl import Chat
-
 
 MARKED = "you marked it private"
 WHOLLY = "you keep this conversation private"
 """Why a question stays here: see `Question.private`."""
 OF_CLAUDE = "Claude is never asked in this conversation: {}. /new begins an open one."
 GO_ON = "Go on exactly where your last answer broke off, without repeating it."
-
-
-def kept_private(turns: Sequence[Turn]) -> str:
-    """Why every further question of this conversation is to stay here, "" where they may leave."""
-    return WHOLLY if any(turn.private == WHOLLY for turn in turns) else ""
 
 
 def leave(_chat: Chat, _argument: str) -> Leave:
@@ -67,20 +59,21 @@ def auto(chat: Chat, _argument: str) -> None:
 def cloud(chat: Chat, _argument: str) -> None:
     """Ask Claude from now on."""
     chat.use_cloud()
-    if chat.private:
-        chat.out.note(OF_CLAUDE.format(chat.private))
+    if chat.session.private:
+        chat.out.note(OF_CLAUDE.format(chat.session.private))
         return
     said = " with what was said before it" if any(exchange.answer for exchange in chat.session.exchanges) else ""
     chat.out.note(
         f"Claude ({chat.config.cloud.model}) answers: each question leaves this machine{said}. /auto goes back."
     )
+    chat.tell_news("claude")
 
 
 def private(chat: Chat, argument: str) -> Ask | None:
     """Keep a question, or all that follow in this conversation, on this machine."""
     if argument:
         files = chat.files_of(argument)
-        return Ask(replace(chat.question(with_files(argument, files)), private=chat.private or MARKED))
+        return Ask(Question(with_files(argument, files), MARKED))
     chat.keep_private(WHOLLY)
     chat.out.note("What you ask in this conversation stays on this machine from now on; /new begins an open one.")
     return None
@@ -140,7 +133,7 @@ def retry(chat: Chat, argument: str) -> Ask:
     question = chat.session.retry(_whom("/retry", argument))
     if question is None:
         raise UsageError("There is no question to ask again", hint="Type one")
-    return Ask(replace(question, private=chat.private or question.private))
+    return Ask(question)
 
 
 def go_on(chat: Chat, argument: str) -> Ask:
@@ -149,12 +142,12 @@ def go_on(chat: Chat, argument: str) -> Ask:
     if not exchanges or not exchanges[-1].answer:
         raise UsageError("There is no answer to go on with", hint="Type a question, or /retry")
     other: AskedFor = "local" if receipt and receipt.route.engine == "claude" else "claude"
-    private = chat.private or exchanges[-1].private or exchanges[-1].stays
+    private = chat.session.private or exchanges[-1].stays
     # Nobody else is asked unnamed who would not be asked a question.
     open_to_it = other in chat.engines and (other == "local" or (chat.may_leave and not private))
     failed = receipt is not None and receipt.finish.reason == "failed"
     whom = _whom("/continue", argument) or (other if failed and open_to_it else "")
-    return Ask(replace(chat.question(GO_ON), private=private, asked_for=whom))
+    return Ask(Question(GO_ON, private, whom))
 
 
 def _whom(command: str, argument: str) -> AskedFor:
@@ -173,7 +166,7 @@ def undo(chat: Chat, _argument: str) -> Edit:
     if exchange is None:
         raise UsageError("There is nothing to take back", hint="Type a question")
     chat.out.note("Taken back. The question stands in the line below; Ctrl-C clears it.")
-    if exchange.private and not chat.private:
+    if exchange.private and not chat.session.private:
         chat.keep_private(WHOLLY)
         chat.out.note("It was private: this conversation stays on this machine from now on; /new begins an open one.")
     return Edit(exchange.question)
@@ -254,7 +247,7 @@ def setup(chat: Chat, _argument: str) -> None:
 
 def doctor(chat: Chat, _argument: str) -> None:
     """Tell what works here."""
-    claude = reports.claude(chat.facts())
+    claude = reports.claude(chat.facts(), chat.engines.cloud.warning)
     try:
         folder = chat.model_folder
     except EngineError:  # None is to run here; the providers are looked at all the same.

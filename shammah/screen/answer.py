@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Generator
 from typing import Protocol, TextIO
 
+from shammah.cloud.prices import dollars
 from shammah.message import Event, Finish, Notice, Piece, Spent, Trimmed, Waiting
 from shammah.screen.safe_text import safe_text
 
@@ -134,13 +135,15 @@ def show_answer(
                 case Waiting() if waiting and not begun:
                     waiting.show(event)
                 case Trimmed():
-                    note(left_out(event))
+                    note(left_out(event).told)
                 case Notice():
-                    note(f"{event.text}. {event.hint}.")
+                    note(event.told)
                 case Finish():
                     return event
             if stop_pressed():
                 return None
+        return None
+    except KeyboardInterrupt:  # At a question of ours, where the keys are not looked at here.
         return None
     finally:
         if waiting:
@@ -150,12 +153,11 @@ def show_answer(
             end()
 
 
-def left_out(event: Trimmed) -> str:
+def left_out(event: Trimmed) -> Notice:
     """Tell that turns were left out."""
     turns = "the oldest turn is" if event.turns == 1 else f"the {event.turns} oldest turns are"
-    return (
-        f"The conversation no longer fits {event.context:,} tokens: {turns} left out from here on. /context shows it."
-    )
+    told = f"The conversation no longer fits {event.context:,} tokens: {turns} left out from here on"
+    return Notice(told, "/context shows it")
 
 
 def receipt_line(engine: str, model: str, device: str, finish: Finish) -> str:
@@ -182,7 +184,7 @@ def sent_and_cost(spent: Spent) -> list[str]:
     """
     if not spent.sent_bytes:
         return ["nothing sent"]
-    return [f"sent {size(spent.sent_bytes)}", dollars(spent.cost_usd, estimated=spent.estimated)]
+    return [f"sent {size(spent.sent_bytes)}", cost(spent.cost_usd, estimated=spent.estimated)]
 
 
 def size(count: int) -> str:
@@ -190,8 +192,8 @@ def size(count: int) -> str:
     return f"{count:,} B" if count < 1000 else f"{count / 1e3:,.1f} kB" if count < 1e6 else f"{count / 1e6:,.1f} MB"
 
 
-def dollars(amount: float | None, *, estimated: bool = False) -> str:
-    """An amount of money; None is a price that is not known."""
-    if amount is None:
+def cost(usd: float | None, *, estimated: bool = False) -> str:
+    """What something cost; None is a price that is not known."""
+    if usd is None:
         return "cost not known"
-    return ("about " if estimated else "") + (f"${amount:.2f}" if amount >= 1 else f"${amount:.4f}")
+    return ("about " if estimated else "") + dollars(usd)

@@ -7,17 +7,22 @@ from collections.abc import Callable, Iterable, Mapping
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion, PathCompleter
 from prompt_toolkit.document import Document
 
+from shammah.config import settings
+from shammah.models.catalog import SIZES
 from shammah.screen.commands import COMMANDS, Completes
 
 Words = Callable[[], Iterable[str]]
 
 
 class ChatCompleter(Completer):
-    """Completes the line before the cursor; `words` gives the candidates of each kind, `values` those of a setting."""
+    """Completes the line before the cursor; `conversations` gives the ids of past ones."""
 
-    def __init__(self, words: Mapping[Completes, Words], values: Callable[[str], Iterable[str]]) -> None:
-        self._words = words
-        self._values = values
+    def __init__(self, conversations: Words) -> None:
+        self._words: Mapping[Completes, Words] = {
+            "setting": lambda: [setting.key for setting in settings()],
+            "conversation": conversations,
+            "model": lambda: ["starter", "auto", *SIZES],
+        }
         self._paths = PathCompleter(expanduser=True)
 
     def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterable[Completion]:
@@ -41,13 +46,21 @@ class ChatCompleter(Completer):
             return self._complete_path(argument, event)
         if kind == "setting" and " " in argument:
             key, _, value = argument.partition(" ")
-            return _starting(value, self._values(key))
+            return _starting(value, _values(key))
         if kind in self._words:
             return _starting(argument, self._words[kind]())
         return []
 
     def _complete_path(self, start: str, event: CompleteEvent) -> Iterable[Completion]:
         return self._paths.get_completions(Document(start), event)
+
+
+def _values(key: str) -> Iterable[str]:
+    """What a setting can be set to, where that is a few words."""
+    found = next((setting for setting in settings() if setting.key == key), None)
+    if found is None:
+        return ()
+    return ("true", "false") if found.kind is bool else found.choices
 
 
 def _starting(start: str, words: Iterable[str]) -> Iterable[Completion]:

@@ -35,10 +35,17 @@ class LineKeyboard:
         self.take_interrupt = self.stop_pressed = signals.take_interrupt
 
     def choice(self, keys: str, ask: Callable[[], None]) -> str:
-        """Ask, and wait for a line with one of these letters, or yes or no; any other line, and Ctrl-C, is ""."""
+        """Ask, and wait for a line with one of these letters, or yes or no; any other line is "".
+
+        Raises:
+            KeyboardInterrupt: the person presses Ctrl-C.
+        """
         drop_typed()
         ask()
-        word = (typed_line(self.take_interrupt) or "").strip().lower()
+        line = typed_line(self.take_interrupt)
+        if line is None:
+            raise KeyboardInterrupt
+        word = line.strip().lower()
         return word[:1] if word in (*keys, "yes", "no") and word[:1] in keys else ""
 
 

@@ -51,8 +51,11 @@ class Listener(Protocol):
         ...
 
     def choice(self, keys: str, ask: Callable[[], None]) -> str:
-        """Ask, and wait for one of these keys, inside `listening`; "" where the person stops or wants none of them.
+        """Ask, and wait for one of these keys, inside `listening`; "" where the person wants none of them.
 
         What was typed before the question was shown answers nothing.
+
+        Raises:
+            KeyboardInterrupt: the person presses Ctrl-C.
         """
         ...

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from shammah.attachments import Attachment, named_files, read_file, secret_in, secret_of, with_files
+from shammah.attachments import Attachment, named_files, read_file, secret_of, with_files
 from shammah.cloud.spending import Spending
-from shammah.config import Config, Local, Setting, settings
+from shammah.config import Config, Local
 from shammah.engines import Engines
-from shammah.errors import ConfigError, EngineError, ModelError, ShammahError, UsageError
+from shammah.errors import ConfigError, EngineError, HistoryError, ModelError, ShammahError, UsageError
 from shammah.history.store import Conversation, Store
 from shammah.message import Finish, Message
-from shammah.models.catalog import SIZES
 from shammah.models.wanted import licence_remark, settings_for
 from shammah.router import Facts, Mode, choose
 from shammah.screen import actions, reports
 from shammah.screen.answer import receipt_line, sent_and_cost, show_answer
-from shammah.screen.commands import Completes, carry_out, is_command
+from shammah.screen.commands import carry_out, is_command
 from shammah.screen.output import Output
 from shammah.screen.person import LineReader, Listener
 from shammah.screen.steps import Ask, Edit, Leave, Step
@@ -61,31 +60,31 @@ class Chat:
         self.store = store
         self.out = out
         self._keyboard = keyboard
-        self._mode: Mode | None = None
-        self._files: list[Attachment] = []
-        self._private = ""
-        self._wanted: tuple[Local, str] | None = None
-        self._accepted: Local | None = None
         self._ask_setup = ask_setup
+        self._mode: Mode | None = None
+        """The mode that was typed here; None: the one of config.toml."""
+        self._files: list[Attachment] = []
+        """What /file sends with the next question."""
+        self._wanted: tuple[Local, str] | None = None
+        """What the models were last asked for; `_accepted`: the last of it that names a model."""
+        self._accepted: Local | None = None
 
     # The loop
 
     def run(self, prompt: LineReader) -> None:
         """Read and carry out lines until the person leaves."""
         step: Step | None = None
-        while not isinstance(step, Leave):
-            if isinstance(step, Ask):
-                step = self._carry_out(step)
-                continue
-            edit = step or Edit()
-            self._keyboard.take_interrupt()  # One that came too late for the answer is not meant for the next.
-            try:
-                line = prompt.read(edit.text, vi=self.config.chat.editing_mode == "vi", in_editor=edit.in_editor)
-            except EOFError:
-                return
-            if trouble := prompt.history.take_trouble():
-                self.out.note(trouble)
-            step = self._carry_out(line)
+        with contextlib.suppress(EOFError):
+            while not isinstance(step, Leave):
+                step = self._carry_out(step if isinstance(step, Ask) else self._read(prompt, step or Edit()))
+
+    def _read(self, prompt: LineReader, edit: Edit) -> str:
+        """The next line; EOFError where the person leaves."""
+        self._keyboard.take_interrupt()  # One that came too late for the answer is not meant for the next.
+        line = prompt.read(edit.text, vi=self.config.chat.editing_mode == "vi", in_editor=edit.in_editor)
+        if trouble := prompt.history.take_trouble():
+            self.out.note(trouble)
+        return line
 
     def _carry_out(self, what: str | Ask) -> Step | None:
         """A line or a question; what goes wrong is told, and the chat goes on."""
@@ -103,16 +102,12 @@ class Chat:
         if not line.strip() and not self._files:
             return None
         files = self.files_of(line)
-        return Ask(self.question(with_files(line, files), files))
+        return Ask(Question(with_files(line, files), secret_of(line, files)))
 
     def files_of(self, line: str) -> list[Attachment]:
         """The files that go with a question: those sent for, and those it names."""
         files, self._files = self._files + named_files(line), []
         return files
-
-    def question(self, text: str, files: Sequence[Attachment] = ()) -> Question:
-        """A question, private where the conversation is, or where something in it looks like a secret."""
-        return Question(text, self.private or secret_of(text, files))
 
     def _ask(self, question: Question) -> None:
         """Ask a question and show the answer."""
@@ -134,12 +129,17 @@ class Chat:
         except EngineError as error:
             self.out.error(error)
             self._tell_sent()
+            self.tell_news("")
             return
         self._tell_end(finish)
         self.engines.warm(self.facts(), self.session.messages())
 
     def _permit(self, outgoing: Outgoing) -> bool:
-        """Show what would leave this machine, and let the person decide; called while an answer is waited for."""
+        """Show what would leave this machine, and let the person decide; called while an answer is waited for.
+
+        Raises:
+            KeyboardInterrupt: they stop the question.
+        """
         self.out.note(reports.outgoing_line(outgoing))
         while True:
             match self._keyboard.choice("ynv", lambda: self.out.note(_SEND_IT)):
@@ -167,8 +167,12 @@ class Chat:
                 self.out.note(f"{receipt.route.why}.")  # Not who was asked for: that needs no /why.
             device = reports.device(self.engines[receipt.route.engine])
             self.out.note(receipt_line(receipt.route.engine, receipt.model, device, finish))
-        for notice in self.engines.news(reports.options(self.config), receipt.route.engine if receipt else ""):
-            self.out.note(f"{notice.text}. {notice.hint}".rstrip(". ") + ".")
+        self.tell_news(receipt.route.engine if receipt else "")
+
+    def tell_news(self, answers: str) -> None:
+        """Tell what there is to know of the key, and of Claude where it `answers`, once."""
+        for fresh in self.engines.news(reports.options(self.config), answers):
+            self.out.note(fresh.told)
 
     def _tell_sent(self) -> None:
         """Tell what has left this machine for an answer that did not come to its end."""
@@ -252,7 +256,7 @@ class Chat:
         self._refresh()
         self.engines.cloud.want(self.config.cloud, self.mode)
         if saved:
-            reads = STAYS if self.private else self._who_reads()
+            reads = STAYS if self.session.private else self._who_reads()
             self.out.note(f"{reads[:1].upper()}{reads[1:]}.")
         if not first:
             self.models.retry()
@@ -276,17 +280,18 @@ class Chat:
 
     def begin_new(self) -> None:
         """Begin another conversation; this one stays in the history."""
-        self._private = ""
         self.session.new(self.config.chat.system)
 
     def keep_private(self, reason: str) -> None:
         """Keep every further question of this conversation on this machine."""
-        self._private = reason
+        try:
+            self.session.keep_private(reason)
+        except HistoryError as error:
+            self.out.error(error)
 
     def resume(self, conversation: Conversation) -> None:
         """Go on with a past conversation: show its end, and have the model read it in the background."""
         turns = self.session.resume(conversation)
-        self._private = actions.kept_private(turns)
         if turns:
             ending = {"interrupted": " … (interrupted)", "failed": " … (failed)"}.get(turns[-1].reason, "")
             self.out.say(f"› {turns[-1].question}\n{turns[-1].answer}{ending}")
@@ -306,7 +311,7 @@ class Chat:
     ) -> None:
         """A word of welcome, at the first run the set-up, the files of the command line, and what to go on with."""
         if not quiet:
-            kept = private or (earlier is not None and actions.kept_private(self.store.turns(earlier.id)))
+            kept = private or (earlier is not None and earlier.private)
             reads = STAYS if kept else self._who_reads()
             self.out.note(f"shammah · {reads} · /help shows what there is")
         if first:
@@ -314,7 +319,7 @@ class Chat:
         else:
             self._refresh()
         if not quiet and (hub := self.models.fetches):
-            self.out.note(f"A larger model is fetched from {hub} in the background; /local keeps the network out.")
+            self.out.note(f"A larger model that fits is fetched from {hub} in the background; /local prevents it.")
         for name in files:
             self.attach(name)
         if earlier is not None:
@@ -341,12 +346,7 @@ class Chat:
 
     def facts(self, messages: Sequence[Message] = ()) -> Facts:
         """What the router needs to know now; of a conversation with these messages, also how long it is."""
-        return replace(self.engines.facts(self.config, self.mode, messages), private=self.private)
-
-    @property
-    def private(self) -> str:
-        """Why every question of this conversation stays on this machine, "" where they may leave."""
-        return self._private or secret_in(self.session.conversation.system, "the system prompt")
+        return replace(self.engines.facts(self.config, self.mode, messages), private=self.session.private)
 
     @property
     def may_leave(self) -> bool:
@@ -371,9 +371,10 @@ class Chat:
         """
         self.engines.cloud.want(self.config.cloud, "cloud")
         if self.engines.cloud.state == "no key":
-            trouble = self.engines.cloud.trouble
+            refusal = UsageError(self.engines.cloud.trouble, hint=self.engines.cloud.way_out)
             self.engines.cloud.want(self.config.cloud, self.mode)
-            raise UsageError(trouble, hint="Set ANTHROPIC_API_KEY, or give one in /setup")
+            raise refusal
+        self.engines.cloud.look_again()
         self.mode = "cloud"
 
     def next_mode(self) -> str:
@@ -422,18 +423,6 @@ class Chat:
             facts = replace(self.facts(), mode="local")
             self.models.read_ahead(facts, [*self.session.messages(), Message("user", text)])
 
-    def completions(self) -> Mapping[Completes, Callable[[], Sequence[str]]]:
-        """What Tab offers for each kind of argument."""
-        return {
-            "setting": lambda: [setting.key for setting in settings()],
-            "conversation": lambda: [summary.id for summary in self.store.conversations()],
-            "model": lambda: ["starter", "auto", *SIZES],
-        }
-
-    def values_of(self, key: str) -> Sequence[str]:
-        """What Tab offers for a setting's value."""
-        return next((_values(setting) for setting in settings() if setting.key == key), ())
-
 
 _SEND_IT = "Send it? y sends, n has it answered here, v shows all of it"
 _MODES: dict[Mode, str] = {
@@ -442,7 +431,3 @@ _MODES: dict[Mode, str] = {
     "cloud": "cloud: Claude answers, questions leave this machine",
     "ask": "ask: you are asked before a question leaves",
 }
-
-
-def _values(setting: Setting) -> Sequence[str]:
-    return ("true", "false") if setting.kind is bool else setting.choices

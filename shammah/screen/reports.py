@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 from shammah import __version__, machine
+from shammah.cloud.prices import dollars
 from shammah.cloud.spending import Day
 from shammah.config import Config, settings, toml_text, value_of
 from shammah.engine import Engine
@@ -17,11 +18,12 @@ from shammah.history.export import to_json, to_markdown
 from shammah.history.search import search
 from shammah.history.store import Cost, Store
 from shammah.local.client import Broken, Loading, LocalEngine, Ready
-from shammah.message import Options, Timing, Usage
+from shammah.message import Notice, Options, Timing, Usage
 from shammah.models import automatic, bootstrap, store
+from shammah.models.machine import memory
 from shammah.paths import STARTER, Home
 from shammah.router import Facts, choose
-from shammah.screen.answer import dollars, sent_and_cost, size
+from shammah.screen.answer import cost, sent_and_cost, size
 from shammah.screen.toolbar import share
 from shammah.session import Outgoing, Receipt, Session
 
@@ -57,7 +59,8 @@ def way(state: bootstrap.State | None) -> str:
         case bootstrap.Loading(model=model):
             return f"{short(model)}: loading"
         case bootstrap.Failed(model=model, cause=cause):
-            return f"{short(model)} failed: {cause}"
+            said = cause.removeprefix(model)
+            return f"{short(model)} failed: {cause}" if said == cause else f"{short(model)}{said}"
         case _:
             return ""
 
@@ -161,22 +164,23 @@ def status(engines: Engines, facts: Facts, config: Path, history: Path) -> Rows:
     rows = [("answers", f"{engine.model if engine else 'nobody'}: {why}")]
     if engine:
         rows.append(("state", _state_in_full(engine)))
-    rows.append(("memory", str(machine.memory())))
-    if line := way(found.state):
-        rows.append(("on its way", line))
+    rows.append(("memory", str(memory())))
+    line = way(found.state)
     if isinstance(found.state, bootstrap.Failed):
-        rows.append(("", f"{found.state.hint}."))
+        line = Notice(line or found.state.cause, found.state.hint).told
+    if line:
+        rows.append(("larger model", line))
     rows += [("note", note) for note in found.notes]
     pid = engine.pid if isinstance(engine, LocalEngine) else None
     held = None if pid is None else machine.memory_of(pid)
     if held is not None:
         rows.append(("worker", f"process {pid}, {held / 1e6:.0f} MB"))
-    rows += [("mode", facts.mode), ("claude", claude(facts))]
+    rows += [("mode", facts.mode), ("claude", claude(facts, engines.cloud.warning))]
     return [*rows, ("settings", str(config)), ("history", str(history))]
 
 
-def claude(facts: Facts) -> str:
-    """Whether Claude may be asked, and can."""
+def claude(facts: Facts, warning: str) -> str:
+    """Whether Claude may be asked, and can; `warning` as `Cloud.warning`."""
     if facts.mode == "local":
         return "never asked: mode local sends nothing"
     if facts.private:
@@ -188,7 +192,7 @@ def claude(facts: Facts) -> str:
         "ask": "asked when you say yes",
         "auto": "asked while the model here cannot answer" if facts.allowed else "asked only with /cloud",
     }[facts.mode]
-    return f"{facts.cloud_name}, {when}" + (f" · {facts.cloud_trouble}" if facts.cloud_trouble else "")
+    return " · ".join(filter(None, [f"{facts.cloud_name}, {when}", facts.cloud_trouble, warning]))
 
 
 def _state_in_full(engine: Engine) -> str:
@@ -227,14 +231,16 @@ def costs(conversation: Cost, days: Sequence[Day], budget_usd: float) -> Rows:
     asked = conversation.requests
     here = f"{_cost(conversation.usd, conversation.unknown, conversation.estimated)} · {_requests(asked)}"
     rows = [("this conversation", f"{here}, {size(conversation.sent_bytes)} sent" if asked else "nothing was sent")]
-    rows += [(day.date, f"{_cost(day.cost_usd, day.unknown)} · {_requests(day.requests)}") for day in days]
+    rows += [
+        (day.date, f"{_cost(day.cost_usd, day.unknown, day.estimated)} · {_requests(day.requests)}") for day in days
+    ]
     budget = f"{dollars(budget_usd)} a day, a hard stop" if budget_usd else "none; cloud.daily_budget_usd sets one"
     return [*rows, ("budget", budget)]
 
 
 def _cost(usd: float, unknown: int, estimated: int = 0) -> str:
     """A sum of money, and how many requests it leaves out because their price is not known."""
-    parts = [dollars(usd, estimated=bool(estimated))] if usd or not unknown else []
+    parts = [cost(usd, estimated=bool(estimated))] if usd or not unknown else []
     return " and ".join([*parts, f"{_requests(unknown)} of a price not known"] if unknown else parts)
 
 
@@ -332,7 +338,7 @@ def doctor(folder: Path, endpoint: str, model: Path, claude: str) -> Rows:
         ("shammah", __version__),
         ("python", f"{platform.python_version()} on {platform.system()} {platform.machine()}"),
         *((name, _version(name)) for name in PACKAGES),
-        ("memory", str(machine.memory())),
+        ("memory", str(memory())),
         ("processors", _processors()),
         ("starter", "ready to load" if (STARTER / "model.onnx").is_file() else "missing: install shammah again"),
         *provider_rows(model, worker_environment()),

@@ -14,11 +14,9 @@ from typing import Protocol, TypeVar
 
 from prompt_toolkit.input import Input
 
-from shammah.config import Local, load, set_values, toml_text
+from shammah.config import load, set_values, toml_text
 from shammah.environment import Environment
 from shammah.machine import Memory
-from shammah.models import automatic
-from shammah.models.wanted import Automatic, Source, wanted
 from shammah.paths import Home
 from shammah.screen.field import PromptField
 from shammah.screen.lines import LineKeyboard, typed_line
@@ -77,6 +75,8 @@ class SetUp:
         save(answers, now, home.folder, save_settings)
         said = [f"{key} = {toml_text('' if value is None else value)}" for key, value in changes(answers, now).items()]
         self._out.note(f"Saved in {home.config}: {', '.join(said)}")
+        if answers.consent.key is not None:
+            self._out.note(f"The key is kept in {home.credentials}")
         return answers
 
 
@@ -162,19 +162,6 @@ def set_up_alone(environment: Environment) -> Answers | None:
     asked = SetUp(environment, Output(sys.stdout, color, lines_only), keyboard, line)
     with _signals_put_back(), terminal.guarded(lambda: None, line.repaint):
         return asked.run(lambda changed: set_values(path, changed))
-
-
-def agreed_to_fetch(answers: Answers, environment: Environment) -> tuple[str, Local] | None:
-    """The repository that is to be fetched now by these answers, and the settings for it; None where nothing is."""
-    if not answers.fetch:
-        return None
-    home = Home(environment.home)
-    config = load(home.config)
-    target = wanted(config.local)
-    if isinstance(target, Automatic):
-        reserve_gb = config.routing.reserve_ram_gb
-        target = automatic.take(target, home.models, config.local.context, reserve_gb, may_fetch=True)
-    return (target.repo, config.local) if isinstance(target, Source) else None
 
 
 @contextlib.contextmanager

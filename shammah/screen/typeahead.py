@@ -55,16 +55,22 @@ class Keyboard:
         return stop
 
     def choice(self, keys: str, ask: Callable[[], None]) -> str:
-        """Ask, and wait for one of these keys; what was typed before the question was shown answers nothing."""
+        """Ask, and wait for one of these keys; what was typed before the question was shown answers nothing.
+
+        Raises:
+            KeyboardInterrupt: the person presses Ctrl-C.
+        """
         if self.stop_pressed():
-            return ""
+            raise KeyboardInterrupt
         ask()
         while True:
             time.sleep(_LOOK_EVERY)
             if self.take_interrupt():
-                return ""
+                raise KeyboardInterrupt
             for press in [*self._input.read_keys(), *self._input.flush_keys()]:
-                if press.key in _STOP | _ENTER | {Keys.Escape, Keys.ControlD}:
+                if press.key in _STOP:
+                    raise KeyboardInterrupt
+                if press.key in _ENTER | {Keys.Escape, Keys.ControlD}:
                     return ""
                 if press.data and press.data.lower() in keys:
                     return press.data.lower()

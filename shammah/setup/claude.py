@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from shammah.cloud.access import CloudPlan, check_key
 from shammah.cloud.key import Found, Key, find
+from shammah.cloud.prices import dollars
 from shammah.config import Cloud
 from shammah.environment import Environment
 from shammah.errors import CloudError, ConfigError
@@ -17,7 +18,10 @@ from shammah.setup.questions import yes_or_no
 
 @dataclass(frozen=True)
 class Consent:
-    """Whether questions may go to Claude, true only where there is a key; and the key, where a new one was typed."""
+    """Whether questions may go to Claude by themselves, true only where there is a key; and the key typed anew.
+
+    A key without the consent is for `/cloud`, `/retry cloud` and `--cloud`.
+    """
 
     allowed: bool
     key: Key | None = None
@@ -35,44 +39,42 @@ class ClaudeQuestions:
     def ask(self) -> Consent:
         """Ask for the consent, and then for the key."""
         budget = self.now.daily_budget_usd
-        most = f"at most ${budget:.2f} a day" if budget else "with no limit a day"
+        most = f"at most {dollars(budget)} a day" if budget else "with no limit a day"
         about = (
             "May questions go to Claude, at Anthropic, while the model here loads, when it fails, or where none is? "
-            f"Yes sends them the conversation and costs money, {most}; each answer says so. No keeps everything here."
+            f"Yes sends them the conversation and costs money, {most}; each answer says so. No keeps everything here, "
+            "but for what you send with /cloud."
         )
-        if not asked(self.person, yes_or_no(about, self.now.allowed)):
-            return Consent(False)
+        allowed = asked(self.person, yes_or_no(about, self.now.allowed))
         try:
-            return self._key(self.person.wait("Looking for a key that is here already", self._found))
+            found = self.person.wait("Looking for a key that is here already", self._found)
         except ConfigError as error:
             self.person.say(f"{error}. {error.hint}. Claude stays off.")
             return Consent(False)
+        return self._key(found, allowed)
 
     def _found(self) -> Found | None:
         return find(self.environment.anthropic_key, self.home.folder)
 
-    def _key(self, found: Found | None) -> Consent:
+    def _key(self, found: Found | None, allowed: bool) -> Consent:
         if found and found.notice:
             self.person.say(found.notice.told)
         if found and found.where == "environment":
             self.person.say("The key in ANTHROPIC_API_KEY is used, and kept nowhere.")
-            return self._with(found)
-        enter = f"keeps the one in {found.where}" if found else "means none: Claude stays off"
-        self.person.say(
-            "The key for Claude, from platform.claude.com: it is not shown, and kept in credentials.toml, which only "
-            f"you can read. Enter alone {enter}."
-        )
+            return self._with(found, allowed)
+        self.person.say(_about_the_key(found, allowed))
         if key := self._new_key():
-            return Consent(True, key)
+            return Consent(allowed, key)
         if found:
-            return self._with(found)
-        self.person.say("Without a key Claude stays off.")
+            return self._with(found, allowed)
+        if allowed:
+            self.person.say("Without a key Claude stays off.")
         return Consent(False)
 
-    def _with(self, found: Found) -> Consent:
-        if self._wants_check(False):
+    def _with(self, found: Found, allowed: bool) -> Consent:
+        if allowed and self._wants_check(False):
             self._works(found.key)
-        return Consent(True)
+        return Consent(allowed)
 
     def _new_key(self) -> Key | None:
         """A key that nothing is known to be wrong with; None for Enter alone."""
@@ -109,3 +111,12 @@ class ClaudeQuestions:
 
     def _plan(self, key: Key) -> CloudPlan:
         return replace(CloudPlan.of(self.environment), environment_key=key.reveal())
+
+
+def _about_the_key(found: Found | None, allowed: bool) -> str:
+    enter = f"keeps the one in {found.where}" if found else "means none" + (": Claude stays off" if allowed else "")
+    use = "The key for Claude" if allowed else "A key for Claude, if you want to ask it with /cloud"
+    return (
+        f"{use}, from platform.claude.com: it is not shown, and kept in credentials.toml, which only you can read. "
+        f"Enter alone {enter}."
+    )
