@@ -34,7 +34,6 @@ class Environment:
 
     home: Path
     no_color: bool = False
-    do_not_track: bool = False
     hf_endpoint: str = "https://huggingface.co"
     hf_token: str = field(default="", repr=False)
     hf_offline: bool = False
@@ -59,7 +58,6 @@ def read(environ: Mapping[str, str] | None = None) -> Environment:
     return Environment(
         home=_home(text("SHAMMAH_HOME", "~/.shammah")),
         no_color=bool(given.get("NO_COLOR")),
-        do_not_track=text("DO_NOT_TRACK").lower() in YES,
         hf_endpoint=text("HF_ENDPOINT", Environment.hf_endpoint).rstrip("/"),
         hf_token=text("HF_TOKEN"),
         hf_offline=text("HF_HUB_OFFLINE").lower() in YES,

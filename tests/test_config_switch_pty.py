@@ -111,7 +111,7 @@ def test_without_fetching_another_size_asks_nobody(tmp_path: Path, home: Path) -
             chat.wait_ready()
             edit(home, local(size="0.5b", fetch=False))
             chat.ask("who answers?")
-            chat.wait_for("0.5B failed:")
+            chat.wait_for("0.5B is not on this machine")
             assert "shammah models pull" in chat.ask("/status")
             assert not hub.asked
 

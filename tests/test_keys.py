@@ -45,7 +45,7 @@ def prompt(keys: PipeInput, tmp_path: Path, modes: list[str]) -> Prompt:
 
     return Prompt(
         keyboard=keys,
-        completer=ChatCompleter({"setting": lambda: ["local.size", "local.context"]}, lambda _key: ["auto", "starter"]),
+        completer=ChatCompleter(conversations=list),
         history=tmp_path / "input_history",
         bottom_line=lambda _width: "",
         next_mode=next_mode,
