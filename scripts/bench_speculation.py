@@ -1,24 +1,16 @@
-#!/usr/bin/env python3
-"""Measure what drafts from the text itself are worth: answers that are known, replayed at the cost of a model's runs.
-
-    scripts/bench_speculation.py --model FOLDER              # prints tables in Markdown
-    scripts/bench_speculation.py --model FOLDER --quick      # three runs of each size, for a trial
-    scripts/bench_speculation.py --model FOLDER --tokenizer FOLDER --llama 48.5
+"""What drafts from the text itself are worth: answers that are known, replayed at the cost of a model's runs.
 
 Random weights cannot edit a text. So the true result of each task is taken as what a model would say: a file of this
 repository some commits later, asked for with the file as it was; a passage, quoted to a question about it; prose and
 code of which the question holds nothing. Which drafts hold follows from the lookup; what a run over 1 to 17 rows costs
-is measured on the model in FOLDER. The token loop's own Speculation and Pace decide, with the measured seconds.
+is measured on the model. The token loop's own Speculation and Pace decide, with the measured seconds.
 """
 
 from __future__ import annotations
 
-import argparse
 import difflib
 import json
-import os
 import re
-import statistics
 import subprocess
 import sys
 import time
@@ -26,26 +18,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from statistics import median
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-# Before the runtime is imported: it reports home otherwise.
-os.environ["ORT_DISABLE_TELEMETRY"] = "1"
-
-import numpy as np
-import onnxruntime_genai as og
-
-from scripts import machine
+from scripts.compare_models import LLAMA, PROMPT, Peer, measured, reader
+from scripts.sections import Row, Section
+from shammah.environment import worker_environment
 from shammah.machine import usable_processors
-from shammah.worker.generation import SLICE
 from shammah.worker.speculation import MOST_ROWS, Pace, Speculation
 from shammah.worker.text import Text
 
-ROWS = (1, 2, 3, 4, 5, 7, 9, 13, 17)
-PROMPT = 512
-"""Tokens in the cache while a run is measured."""
-BUSY = 0.5
 EDITS = 8
 QUOTES = 8
 NEW = 3
@@ -98,55 +82,38 @@ class Figure:
     seconds: float
     plain: float
 
+    @property
+    def gain(self) -> float:
+        """How many times the plain loop's tokens per second."""
+        return self.plain / self.seconds
 
-def main() -> int:
-    """Measure the runs, replay the tasks, print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, required=True, metavar="FOLDER", help="a model that the worker can load")
-    parser.add_argument("--tokenizer", type=Path, metavar="FOLDER", help="where tokenizer.json is, if not in the model")
-    parser.add_argument("--llama", type=float, metavar="N", help="tokens per second of llama.cpp with these weights")
-    parser.add_argument("--threads", type=int, default=usable_processors())
-    parser.add_argument("--quick", action="store_true", help="three runs of each size")
-    given = parser.parse_args()
-    load = machine.busy()
-    if load > BUSY:
-        print(f"The machine is at work (load {load:.1f}): take the figures for a trial run only.", file=sys.stderr)
-    text = Text(given.tokenizer or given.model)
-    cost = measured(given.model, given.threads, 3 if given.quick else 30)
+
+def drafts(folder: Path, peer: Peer | None, rounds: int) -> Section:
+    """Replay the tasks at the cost of the prepared model in `folder`; llama.cpp's plain loop in the same run."""
+    script = str(ROOT / "scripts" / "measure_rows.py")
+    command = [sys.executable, script, str(folder), str(usable_processors()), str(PROMPT)]
+    taken: list[Mapping[int, float]] = []
+    plain: list[float] = []
+    for _ in range(rounds):  # In turn, so that whatever else the machine does falls on both alike.
+        taken.append(_cost(command))
+        if peer:
+            plain.append(measured(reader(peer), 1).decode)
+    cost = {rows: median(one[rows] for one in taken) for rows in taken[0]}
+    text = Text(folder)
     figures = [replayed(task, text, cost) for task in tasks()]
-    print("\n".join(report(given.model.resolve().name, cost, figures, given.llama, load)))
-    return 0
+    how = (
+        f"A run over so many rows is the median of {rounds} fresh processes, {usable_processors()} threads, "
+        f"{PROMPT} tokens in the cache; answers that are known are replayed with these, and what is drafted follows "
+        "from the lookup and the seconds, as in the chat; what looking up takes is counted."
+    )
+    rows = [*_costs(cost), *_rows(figures, median(plain) if plain else None)]
+    return Section(f"{folder.name}: drafts from the text itself", how, rows)
 
 
-# The cost of a run
-
-
-def measured(folder: Path, threads: int, rounds: int) -> dict[int, float]:
-    """Median seconds of a run by its rows, with the copy of all logits; sizes between measured ones by a line."""
-    ids = np.random.default_rng(1).integers(300, 3000, PROMPT + MOST_ROWS).astype(np.int32)
-    generator = _generator(folder, threads)
-    for at in range(0, PROMPT, SLICE):
-        generator.append_tokens(ids[at : at + SLICE])
-    taken: dict[int, list[float]] = {rows: [] for rows in ROWS}
-    # One of each size in turn, so that whatever else the machine does falls on all alike; the first two warm up.
-    for _ in range(rounds + 2):
-        for rows in ROWS:
-            generator.rewind_to(PROMPT)
-            began = time.perf_counter()
-            generator.append_tokens(ids[PROMPT : PROMPT + rows])
-            _ = generator.get_logits() if rows == 1 else generator.get_output("logits")
-            taken[rows].append(time.perf_counter() - began)
-    medians = [statistics.median(taken[rows][2:]) for rows in ROWS]
-    return {rows: float(np.interp(rows, ROWS, medians)) for rows in range(1, MOST_ROWS + 1)}
-
-
-def _generator(folder: Path, threads: int) -> og.Generator:
-    config = og.Config(str(folder))
-    config.overlay(json.dumps({"model": {"decoder": {"session_options": {"intra_op_num_threads": threads}}}}))
-    model = og.Model(config)
-    parameters = og.GeneratorParams(model)
-    parameters.set_search_options(max_length=PROMPT + 2 * MOST_ROWS, do_sample=False)
-    return og.Generator(model, parameters)
+def _cost(command: Sequence[str]) -> Mapping[int, float]:
+    done = subprocess.run(command, cwd=ROOT, env=worker_environment(), stdout=subprocess.PIPE, check=True, text=True)
+    seconds = json.loads(done.stdout.strip().splitlines()[-1])
+    return {int(rows): each for rows, each in seconds.items()}
 
 
 # What is asked
@@ -224,44 +191,47 @@ def _git(*arguments: str) -> str:
     return done.stdout.decode("utf-8")
 
 
-# The replay and its tables
+# The replay and its table
 
 
 def replayed(task: Task, text: Text, cost: Mapping[int, float]) -> Figure:
     """One answer by a worker that has just begun: what rows cost is found out on the way."""
     prompt, answer = text.encode(task.prompt), text.encode(task.answer)
     replay = Replay(cost)
+    began = time.perf_counter()
     seconds = replay.tell(prompt, answer)
-    return Figure(task, len(answer), 1 + len(replay.rows), seconds, cost[1] * (len(answer) - 1))
+    looked_up = time.perf_counter() - began
+    return Figure(task, len(answer), 1 + len(replay.rows), seconds + looked_up, cost[1] * (len(answer) - 1))
 
 
-def report(
-    name: str, cost: Mapping[int, float], figures: Sequence[Figure], llama: float | None, load: float
-) -> list[str]:
-    """Both tables, in Markdown."""
-    lines = [f"## Drafts from the text itself, {name}", "", f"{machine.in_a_line()}; load before: {load:.1f}.", ""]
-    lines += ["| rows | " + " | ".join(map(str, ROWS)) + " |", "|---" * (len(ROWS) + 1) + "|"]
-    lines.append("| ms | " + " | ".join(f"{1e3 * cost[rows]:.1f}" for rows in ROWS) + " |")
-    lines.append("| steps | " + " | ".join(f"{cost[rows] / cost[1]:.2f}" for rows in ROWS) + " |")
-    lines += [
-        "",
-        "| task | tokens | tokens a run | plain tokens/s | with drafts | ratio | × llama.cpp |",
-        "|---" * 7 + "|",
-    ]
-    lines += [_line(f"{figure.task.kind}: {figure.task.name}", [figure], llama) for figure in figures]
+def _costs(cost: Mapping[int, float]) -> Iterator[Row]:
+    shown = [1, 2, 3, 5, 9, MOST_ROWS]
+    times = ", ".join(f"{rows}: {1e3 * cost[rows]:.1f} ms ({cost[rows] / cost[1]:.2f} ×)" for rows in shown)
+    yield Row("a run over so many rows", times)
+
+
+def _rows(figures: Sequence[Figure], llama: float | None) -> Iterator[Row]:
+    """What each kind of task came to, and the task of each that gained least."""
+    if llama:
+        yield Row(f"{LLAMA}, plain", f"{llama:.1f} tokens/s")
     for kind in dict.fromkeys(figure.task.kind for figure in figures):
-        lines.append(_line(f"**all {kind}**", [figure for figure in figures if figure.task.kind == kind], llama))
-    return lines
+        these = [figure for figure in figures if figure.task.kind == kind]
+        yield Row(f"{kind}, {len(these)} tasks", *_figure(kind, _together(these), llama))
+        least = min(these, key=lambda figure: figure.gain)
+        yield Row(f"{kind}, least: {least.task.name}", *_figure("", least, llama))
 
 
-def _line(name: str, figures: Sequence[Figure], llama: float | None) -> str:
-    tokens, runs = sum(figure.tokens for figure in figures), sum(figure.runs for figure in figures)
-    steps = tokens - len(figures)  # The first token of an answer comes from the prompt's run.
-    seconds, plain = sum(figure.seconds for figure in figures), sum(figure.plain for figure in figures)
-    against = f"{steps / seconds / llama:.2f}" if llama else ""
-    rates = f"{steps / plain:.1f} | {steps / seconds:.1f} | {plain / seconds:.2f}"
-    return f"| {name} | {tokens:,} | {tokens / runs:.1f} | {rates} | {against} |"
+def _figure(kind: str, one: Figure, llama: float | None) -> tuple[str, str, bool | None]:
+    speed = (one.tokens - 1) / one.seconds
+    rate = f"{(one.tokens - 1) / one.plain:.1f} → {speed:.1f} tokens/s, {one.gain:.2f} ×"
+    told = f"{rate}, {one.tokens / one.runs:.1f} tokens a run" + (f", {speed / llama:.2f} × llama.cpp" if llama else "")
+    if kind == "edit" and llama:
+        return told, "at least 2 × llama.cpp", speed >= 2 * llama
+    return told, "at least 0.97 ×", one.gain >= 0.97
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def _together(figures: Sequence[Figure]) -> Figure:
+    """Several answers as one; the first token of each comes from its prompt's run."""
+    tokens = sum(figure.tokens - 1 for figure in figures) + 1
+    runs, seconds, plain = (sum(getattr(one, name) for one in figures) for name in ("runs", "seconds", "plain"))
+    return Figure(figures[0].task, tokens, runs, seconds, plain)

@@ -7,7 +7,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from shammah.models.machine import look, measure_bandwidth
 
 PROMPT, ANSWER = 512, 64
 """Tokens of the prompt, and of the answer that is timed."""
+LLAMA = "llama.cpp Q4_0"
 
 
 @dataclass(frozen=True)
@@ -55,10 +56,10 @@ def comparison(folder: Path, peer: Peer | None, rounds: int) -> Section:
             for name, made in _forms(folder, Path(scratch)).items()
         }
         if peer:
-            commands["llama.cpp Q4_0"] = [peer.python, str(ROOT / "scripts" / "measure_llama.py"), str(peer.model)]
+            commands[LLAMA] = reader(peer)
         # In turn, so that whatever else the machine does falls on all alike.
-        taken = [{name: _measured(command) for name, command in commands.items()} for _ in range(rounds)]
-    found = {name: _medians([one[name] for one in taken]) for name in commands}
+        taken = [{name: measured(command) for name, command in commands.items()} for _ in range(rounds)]
+    found = {name: medians([one[name] for one in taken]) for name in commands}
     how = (
         f"Medians of {rounds} fresh processes of each kind, taken in turn; {usable_processors()} threads, "
         f"a prompt of {PROMPT} tokens, then {ANSWER} tokens, greedy."
@@ -101,15 +102,22 @@ def _as_downloaded(folder: Path, name: str, out: Path) -> Path:
     return out
 
 
-def _measured(command: list[str]) -> Figures:
-    numbers = [str(number) for number in (usable_processors(), PROMPT, ANSWER, 3)]
+def reader(peer: Peer) -> list[str]:
+    """The command that measures llama.cpp, up to the model."""
+    return [peer.python, str(ROOT / "scripts" / "measure_llama.py"), str(peer.model)]
+
+
+def measured(command: Sequence[str], rounds: int = 3) -> Figures:
+    """What a fresh process shows over so many rounds: `command` names the script and the model."""
+    numbers = [str(number) for number in (usable_processors(), PROMPT, ANSWER, rounds)]
     done = subprocess.run(
         [*command, *numbers], cwd=ROOT, env=worker_environment(), stdout=subprocess.PIPE, check=True, text=True
     )
     return Figures(**json.loads(done.stdout.strip().splitlines()[-1]))
 
 
-def _medians(taken: list[Figures]) -> Figures:
+def medians(taken: list[Figures]) -> Figures:
+    """The median of each figure by itself."""
     return Figures(**{name: statistics.median(getattr(one, name) for one in taken) for name in vars(taken[0])})
 
 
@@ -131,7 +139,7 @@ def _rows(found: Mapping[str, Figures]) -> list[Row]:
 
 AIMS: Mapping[str, Mapping[str, float]] = {
     "model_q4.onnx as downloaded": {"decode": 2.8, "load_s": -0.15, "peak_bytes": -0.55},
-    "llama.cpp Q4_0": {"decode": 1.0, "prefill": 1.1, "peak_bytes": -1.1},
+    LLAMA: {"decode": 1.0, "prefill": 1.1, "peak_bytes": -1.1},
 }
 """Ratios to reach, prepared against each; negative ones are not to be passed."""
 

@@ -21,6 +21,9 @@ from scripts.peak_memory import peak_memory
 from shammah.worker.generation import Decoder
 from shammah.worker.sampling import Sampler, Sampling
 
+WARM_UP = 4
+"""Tokens of the answer to the first prompt, which is not counted."""
+
 
 def main() -> None:
     """Measure and print."""
@@ -29,9 +32,9 @@ def main() -> None:
     began = time.perf_counter()
     decoder = Decoder(folder, prompt_tokens + answer_tokens + 64, threads)
     load = time.perf_counter() - began
-    prompt = [1000 + number * 7919 % 40_000 for number in range(prompt_tokens)]
-    # The first round only warms up.
-    taken = [one_round(decoder, prompt, answer_tokens) for _ in range(rounds + 1)][1:]
+    prompt = [300 + number * 7919 % 3000 for number in range(prompt_tokens)]
+    one_round(decoder, prompt, WARM_UP)
+    taken = [one_round(decoder, prompt, answer_tokens) for _ in range(rounds)]
     figures = {
         "load_s": load,
         "prefill": statistics.median(prefill for prefill, _ in taken),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +12,8 @@ import pytest
 
 if sys.platform == "win32":
     pytest.skip("the scripts drive a terminal of POSIX", allow_module_level=True)
+
+from shammah.loader.prepare.recipe import prepare
 
 ROOT = Path(__file__).resolve().parents[1]
 REPORTS = (ROOT / "docs" / "performance.md", ROOT / "docs" / "promises.md")
@@ -43,6 +47,44 @@ def test_the_chat_imports_nothing_that_only_the_worker_needs(bench):
 def test_the_chat_takes_at_most_60_megabytes(bench):
     rows = [line for line in bench.splitlines() if "memory of the chat" in line]
     assert len(rows) == 2 and all("held" in row for row in rows), rows
+
+
+@pytest.fixture(scope="module")
+def bench_of_a_model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """What a quick bench shows of the tiny export and of what is prepared from it."""
+    export, prepared = (tmp_path_factory.mktemp("bench") / name for name in ("tiny", "prepared"))
+    shutil.copytree(ROOT / "tests" / "data" / "tiny_export", export)
+    prepare(export, "onnx/model_q4f16.onnx", prepared, lambda _step, _share: None, 1)
+    of_the_prepared = [part for name in ("first-word", "drafts", "settings") for part in (f"--{name}", str(prepared))]
+    before = _stamps()
+    only = ["--only", "huge pages", "--only", "slices"]
+    script = str(ROOT / "scripts" / "bench")
+    command = [sys.executable, script, "--quick", "--compare", str(export), *of_the_prepared, *only]
+    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=False)
+    assert done.returncode in (0, 1) and "Traceback" not in done.stderr, done.stderr
+    assert _stamps() == before
+    return done.stdout
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        "tiny: as downloaded, prepared, and llama.cpp",
+        "prepared: from a cold start to the first token",
+        "prepared: the second turn",
+        "prepared: drafts from the text itself",
+        "prepared: settings",
+        "prepared: slices of a prompt",
+    ],
+)
+def test_a_quick_bench_of_a_model_measures_every_part(bench_of_a_model, part):
+    assert f"\n{part}\n" in bench_of_a_model
+
+
+def test_the_first_turn_was_read_before_the_second(bench_of_a_model):
+    row = next(line for line in bench_of_a_model.splitlines() if "read in the first turn" in line)
+    tokens, read = (int(word.replace(",", "")) for word in re.findall(r"[\d,]+(?= tokens| of them)", row))
+    assert tokens > read > 0.8 * tokens
 
 
 def test_quick_promises_are_shown_and_not_written():
