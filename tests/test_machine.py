@@ -9,17 +9,9 @@ from pathlib import Path
 import pytest
 
 from shammah import machine as system
-from shammah.models.machine import (
-    Container,
-    container,
-    disk_free,
-    instructions,
-    linux_flags,
-    look,
-    mac_flags,
-    measure_bandwidth,
-    memory,
-)
+from shammah.models.container import Container, container
+from shammah.models.instructions import instructions, linux_flags, mac_flags
+from shammah.models.machine import disk_free, look, measure_bandwidth, memory
 
 GB = 1_000_000_000
 

@@ -1,16 +1,9 @@
-"""Fetches the files of a repository: resumed where they broke off, never longer than listed, checked before use.
-
-Every file is written to NAME.part beside its place and gets its name when its digest is right. Nothing else about a
-download is kept, so a process may be killed at any time: the next one reads the part and asks for the rest.
-"""
+"""Fetches the files of a repository: resumed where they broke off, never longer than listed, checked before use."""
 
 from __future__ import annotations
 
-import hashlib
-import os
 import re
 import shutil
-import time
 from collections.abc import Callable, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -22,27 +15,20 @@ from urllib.parse import quote
 import httpx2
 
 from shammah.errors import HubError
-from shammah.files import sync
 from shammah.loader.deadline import within
-from shammah.loader.faults import TEMPORARY, from_network, from_status, host_of, portal, silent
+from shammah.loader.faults import TEMPORARY, from_network, from_status, host_of, portal
 from shammah.loader.meter import Meter
+from shammah.loader.part import Part, present, sound
+from shammah.loader.patience import STALL, Patience
 from shammah.loader.select import climbs, storable
 from shammah.models.protocol import Downloading, ListedFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from types import TracebackType
 
-PART = ".part"
 CONNECT = 10.0
 READ = 8.0
-STALL = 20.0
-"""Seconds in which `ENOUGH` bytes must come: with the longest read, a stall is told within 30 s of its beginning."""
-ENOUGH = 4096
-WAITS = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)
-"""Seconds before the next try, counted from the last time that bytes came: a link that breaks often loses none."""
 REDIRECTS = 5
-CHUNK = 1 << 20
 MARGIN = 64 * 2**20
 """Bytes of the disk left to others."""
 
@@ -88,7 +74,7 @@ def download(
     if strange := [file.path for file in files if climbs(file.path) or not storable(file.path)]:
         raise HubError(f"A file cannot be stored as {strange[0]!r}", hint="Choose another repository")
     total = sum(file.size for file in files)
-    done = sum(_present(folder / file.path, file.size) for file in files)
+    done = sum(present(folder / file.path, file.size) for file in files)
     check_room(folder, total - done, room)
     with Meter(done, total, told) as meter, httpx2.Client(timeout=CONNECT) as client:
         for file in files:
@@ -115,136 +101,6 @@ def _size(count: int) -> str:
     return f"{count / 1e9:.2f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"
 
 
-def sound(path: Path, file: ListedFile) -> bool:
-    """Whether the file at `path` is the one that was listed, by size and digest."""
-    if not path.is_file() or path.stat().st_size != file.size:
-        return False
-    digest = _digest(file)
-    with path.open("rb") as content:
-        while piece := content.read(CHUNK):
-            digest.update(piece)
-    return digest.hexdigest() == file.digest
-
-
-def _digest(file: ListedFile) -> hashlib._Hash:
-    """What the listing's digest is made with: sha256, or git's sha1 of a blob for what is not kept in LFS."""
-    if len(file.digest) == 64:
-        return hashlib.sha256()
-    return hashlib.sha1(b"blob %d\0" % file.size, usedforsecurity=False)
-
-
-def _present(target: Path, size: int) -> int:
-    """Bytes of a file that are on the disk, whole or in part."""
-    for path in (target, target.with_name(target.name + PART)):
-        if path.is_file():
-            return min(path.stat().st_size, size)
-    return 0
-
-
-class _Part:
-    """The part of a file that is here."""
-
-    def __init__(self, target: Path, file: ListedFile, meter: Meter) -> None:
-        self.file = file
-        self.done = 0
-        self._target = target
-        self._path = target.with_name(target.name + PART)
-        self._meter = meter
-        self._digest = _digest(file)
-
-    def __enter__(self) -> _Part:
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._content = os.fdopen(os.open(self._path, os.O_RDWR | os.O_CREAT | _BINARY, 0o600), "r+b", buffering=0)
-        while piece := self._content.read(CHUNK):
-            self._digest.update(piece)
-            self.done += len(piece)
-        if self.done > self.file.size:
-            self._meter.add(self.done - self.file.size)  # No more than the size was counted.
-            self.begin_again()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._content.close()
-
-    @property
-    def complete(self) -> bool:
-        return self.done == self.file.size
-
-    @property
-    def sound(self) -> bool:
-        return self.complete and self._digest.hexdigest() == self.file.digest
-
-    def take(self, piece: bytes) -> None:
-        """Write what came, up to the listed size; what goes beyond is dropped."""
-        piece = piece[: self.file.size - self.done]
-        self._content.write(piece)
-        self._digest.update(piece)
-        self.done += len(piece)
-        self._meter.add(len(piece))
-
-    def begin_again(self) -> None:
-        self._meter.add(-self.done)
-        self._content.seek(0)
-        self._content.truncate()
-        self._digest = _digest(self.file)
-        self.done = 0
-
-    def keep(self) -> None:
-        """Give it its name, so that it holds even when the power goes."""
-        os.fsync(self._content.fileno())
-        self._content.close()
-        self._path.replace(self._target)
-        sync(self._target.parent)
-
-    def discard(self) -> None:
-        """Leave nothing of it."""
-        self._content.close()
-        self._path.unlink()
-
-
-_BINARY: int = getattr(os, "O_BINARY", 0)
-
-
-class _Patience:
-    """How long to go on trying while too little comes."""
-
-    def __init__(self, host: str, stall: float) -> None:
-        self._host = host
-        self._stall = stall
-        self._begin()
-
-    def _begin(self) -> None:
-        self._since = time.monotonic()
-        self._bytes = 0
-        self._tries = 0
-
-    @property
-    def left(self) -> float:
-        """Seconds."""
-        return self._stall - (time.monotonic() - self._since)
-
-    def came(self, count: int) -> None:
-        """Bytes came. Raises HubError when they are too few for the time they took."""
-        self._bytes += count
-        if self._bytes >= ENOUGH:
-            self._begin()
-        elif self.left <= 0:
-            raise self.over()
-
-    def over(self) -> HubError:
-        """What to say when it has run out."""
-        return silent(self._host, self._stall)
-
-    def wait(self, cause: HubError, wish: float = 0.0) -> None:
-        """Wait before the next try, as long as the hub wishes. Raises the cause of the last when that is too long."""
-        if self._tries == len(WAITS) or self.left <= max(WAITS[self._tries], wish):
-            raise cause
-        time.sleep(max(WAITS[self._tries], wish))
-        self._tries += 1
-
-
 class _BrokenOffError(Exception):
     """The transfer broke off, for the reason given; another try goes on from where it is."""
 
@@ -259,9 +115,9 @@ def _bring(client: httpx2.Client, origin: Origin, file: ListedFile, target: Path
             return
         meter.add(-min(target.stat().st_size, file.size))
         target.unlink()
-    with _Part(target, file, meter) as part:
+    with Part(target, file, meter) as part:
         for _ in range(2):
-            _Transfer(client, origin, part, _Patience(origin.host, stall)).run()
+            _Transfer(client, origin, part, Patience(origin.host, stall)).run()
             if part.sound:
                 part.keep()
                 return
@@ -277,7 +133,7 @@ def _bring(client: httpx2.Client, origin: Origin, file: ListedFile, target: Path
 class _Transfer:
     """Asks for the rest of a part until it is complete."""
 
-    def __init__(self, client: httpx2.Client, origin: Origin, part: _Part, patience: _Patience) -> None:
+    def __init__(self, client: httpx2.Client, origin: Origin, part: Part, patience: Patience) -> None:
         self._client = client
         self._origin = origin
         self._part = part

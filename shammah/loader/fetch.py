@@ -12,6 +12,7 @@ from shammah.loader import manifest as manifests
 from shammah.loader.folder import from_folder
 from shammah.loader.making import DOWNLOAD, Send, make, recipe, tidy
 from shammah.loader.manifest import Manifest
+from shammah.loader.part import sound
 from shammah.loader.seal import sealed_graph, unbroken
 from shammah.loader.select import Selection, select
 from shammah.models import store
@@ -107,8 +108,6 @@ def _room(chosen: Selection) -> int:
 
 def _from_download(request: Fetch, send: Send) -> Prepared:
     """Prepare what was fetched whole before the network was switched off."""
-    from shammah.loader.download import sound
-
     for folder, manifest in manifests.all_manifests(Path(request.models)):
         files = [(folder / DOWNLOAD / file.path, file) for file in manifest.files]
         right = manifest.repo == request.repo and manifest.wants(manifest.revision, request.file)
