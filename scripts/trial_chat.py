@@ -594,7 +594,7 @@ def try_pastes(room: Room, count: int) -> Reached:
             print(f"  sent: {text[:80]!r}", file=sys.stderr)
             chat.close()
             chat = _ready(home)
-        _clear(chat)
+        chat.clear()
     chat.close()
     sent += len(turns(home)) + (home.parent / "pasted").exists()
     tried = len(HOSTILE) + count
@@ -605,11 +605,6 @@ def _ready(home: Path) -> Terminal:
     chat = Terminal(home, "-q")
     chat.wait_ready()
     return chat
-
-
-def _clear(chat: Terminal) -> None:
-    chat.press(CTRL_C)
-    chat.until(lambda: chat.line == "›", "the line cannot be cleared")
 
 
 def _quiet(chat: Terminal) -> None:

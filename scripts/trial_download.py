@@ -16,7 +16,6 @@ import json
 import os
 import random
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -58,6 +57,7 @@ from tests.servers.hub import (
     Tagged,
     deaf,
 )
+from tests.servers.loopback import closed_port
 
 REPO = "owner/a-model"
 WEIGHTS = "model.onnx.data"
@@ -298,32 +298,37 @@ def _seconds_to_failure(endpoint: str, models: Path) -> float | None:
 def try_failures(folder: Path, _count: int) -> Reached:
     """Every status on every route, a sign-in page, no address, no TLS, no server."""
     repos = repository(folder, MB)
-    cases = [(route, status) for route in FILES for status in STATUSES]
-
-    def of_a_file(case: tuple[Route, int]) -> bool:
-        with Hub(repos) as hub:
-            hub.faults[case[0]] = [Status(case[1])]
-            return _says(lambda: fetch(hub, folder / f"{case[0]}{case[1]}"), f"status {case[1]}")
-
-    with ThreadPoolExecutor(len(cases)) as threads:
-        right = list(threads.map(of_a_file, cases))
-    with Hub(repos) as hub:
-        for route in LISTINGS:
-            right += [_listing_says(hub, route, Status(status), f"status {status}") for status in STATUSES]
-        right += [_listing_says(hub, "info", Page(), "web page")]
-        hub.faults.clear()
-        right += [_says(lambda: list_files(REPO, "main", hub.url.replace("http", "https")), "TLS")]
-    right += [_says(lambda: list_files(REPO, "main", NOWHERE), "No address is known for nowhere.invalid")]
-    with socket.socket() as closed:
-        closed.bind(("127.0.0.1", 0))
-        place = f"127.0.0.1:{closed.getsockname()[1]}"
-    right += [_says(lambda: list_files(REPO, "main", f"http://{place}"), f"{place} refuses the connection")]
+    right = [*_files_say(repos, folder), *_listings_say(repos)]
     return Reached(
         10,
         f"{sum(right)} of {len(right)}: 16 statuses on 4 routes, a sign-in page, no TLS, no address, a refusal",
         "all mapped, no traceback",
         all(right),
     )
+
+
+def _files_say(repos: Path, folder: Path) -> list[bool]:
+    def says(case: tuple[Route, int]) -> bool:
+        route, status = case
+        with Hub(repos) as hub:
+            hub.faults[route] = [Status(status)]
+            return _says(lambda: fetch(hub, folder / f"{route}{status}"), f"status {status}")
+
+    cases = [(route, status) for route in FILES for status in STATUSES]
+    with ThreadPoolExecutor(len(cases)) as threads:
+        return list(threads.map(says, cases))
+
+
+def _listings_say(repos: Path) -> Iterator[bool]:
+    with Hub(repos) as hub:
+        for route in LISTINGS:
+            yield from (_listing_says(hub, route, Status(status), f"status {status}") for status in STATUSES)
+        yield _listing_says(hub, "info", Page(), "web page")
+        hub.faults.clear()
+        yield _says(lambda: list_files(REPO, "main", hub.url.replace("http", "https")), "TLS")
+    yield _says(lambda: list_files(REPO, "main", NOWHERE), "No address is known for nowhere.invalid")
+    place = f"127.0.0.1:{closed_port()}"
+    yield _says(lambda: list_files(REPO, "main", f"http://{place}"), f"{place} refuses the connection")
 
 
 def _listing_says(hub: Hub, route: Route, fault: Fault, words: str) -> bool:

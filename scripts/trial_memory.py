@@ -104,22 +104,7 @@ def container(groups: Path, memory: int) -> list[str]:
 
 def try_refusals(folder: Path) -> Reached:
     """Ask for models that do not fit, in every way that one can be asked for."""
-    repos = folder / "hub"
-    for size in ("0.5b", "14b"):
-        shutil.copytree(EXPORT, repos / catalog.find(size).repo)
-    ways: dict[str, Callable[[Hub], str]] = {
-        "auto": lambda hub: _in_a_chat(folder / "auto", hub, "auto"),
-        "a size by name": lambda hub: _in_a_chat(folder / "named", hub, "14b"),
-        "models pull": lambda hub: _pulled(folder / "pulled", hub),
-    }
-    found = {}
-    with Hub(repos) as hub:
-        for what, asks in ways.items():
-            hub.forget()
-            told = asks(hub)
-            found[what] = said(told) and not hub.sent("resolve", "cdn")
-            if not found[what]:
-                print(f"  {what}: {hub.sent('resolve', 'cdn'):,} bytes were sent; it said: {told}", file=sys.stderr)
+    found = _not_fetched(folder)
     told, kind = _loaded(folder / "loaded")
     found["a model on the disk, before it is loaded"] = said(told) and "models use starter" in told
     words = "; ".join(f"{what}: {'yes' if held else 'NO'}" for what, held in found.items())
@@ -129,6 +114,26 @@ def try_refusals(folder: Path) -> Reached:
         "refused before byte 1 and before the load, with the numbers",
         all(found.values()),
     )
+
+
+def _not_fetched(folder: Path) -> dict[str, bool]:
+    """Each way to ask for a model that is still to be fetched, and whether it was refused before the first byte."""
+    for size in ("0.5b", "14b"):
+        shutil.copytree(EXPORT, folder / "hub" / catalog.find(size).repo)
+    ways: dict[str, Callable[[Hub], str]] = {
+        "auto": lambda hub: _in_a_chat(folder / "auto", hub, "auto"),
+        "a size by name": lambda hub: _in_a_chat(folder / "named", hub, "14b"),
+        "models pull": lambda hub: _pulled(folder / "pulled", hub),
+    }
+    found = {}
+    with Hub(folder / "hub") as hub:
+        for what, asks in ways.items():
+            hub.forget()
+            told = asks(hub)
+            found[what] = said(told) and not hub.sent("resolve", "cdn")
+            if not found[what]:
+                print(f"  {what}: {hub.sent('resolve', 'cdn'):,} bytes were sent; it said: {told}", file=sys.stderr)
+    return found
 
 
 def said(told: str) -> bool:

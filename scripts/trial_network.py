@@ -320,19 +320,8 @@ SMALLEST = catalog.find("0.5b")
 
 def try_without_network(folder: Path, rounds: int) -> Reached:
     """Time the start and an answer with a hub that answers and without any network, in turn."""
-    ways: dict[str, list[str]] = {"with": [], "without": NAMESPACE}
-    times: dict[tuple[str, str], list[float]] = {(what, way): [] for what in TIMED for way in ways}
-    shutil.copytree(EXPORT, folder / "hub" / SMALLEST.repo)
-    with Hub(folder / "hub") as hub:
-        with_model = _home_with_a_model(folder / "model", hub.url)
-        for number in range(rounds + (rounds > 1)):
-            for way in sorted(ways, reverse=bool(number % 2)):
-                for what in TIMED:
-                    home = folder / f"{way}{number}" / what.replace(" ", "-") / "home"
-                    if what in CACHED:
-                        shutil.copytree(with_model, home)
-                    times[what, way].append(_timed(ways[way], what, home, hub.url))
     # The first of several rounds warms the disk's cache.
+    times = _times(folder, rounds + (rounds > 1))
     middle = {key: statistics.median(found[-rounds:]) for key, found in times.items()}
     ratios = {what: middle[what, "without"] / middle[what, "with"] for what in TIMED}
     told = "; ".join(
@@ -345,6 +334,23 @@ def try_without_network(folder: Path, rounds: int) -> Reached:
         "no more than 10 % slower without a network",
         max(ratios.values()) <= SLACK,
     )
+
+
+def _times(folder: Path, rounds: int) -> dict[tuple[str, str], list[float]]:
+    """Seconds of each round, by what was timed and by the way."""
+    ways: dict[str, list[str]] = {"with": [], "without": NAMESPACE}
+    times: dict[tuple[str, str], list[float]] = {(what, way): [] for what in TIMED for way in ways}
+    shutil.copytree(EXPORT, folder / "hub" / SMALLEST.repo)
+    with Hub(folder / "hub") as hub:
+        with_model = _home_with_a_model(folder / "model", hub.url)
+        for number in range(rounds):
+            for way in sorted(ways, reverse=bool(number % 2)):
+                for what in TIMED:
+                    home = folder / f"{way}{number}" / what.replace(" ", "-") / "home"
+                    if what in CACHED:
+                        shutil.copytree(with_model, home)
+                    times[what, way].append(_timed(ways[way], what, home, hub.url))
+    return times
 
 
 def _home_with_a_model(home: Path, endpoint: str) -> Path:

@@ -17,7 +17,6 @@ import base64
 import os
 import random
 import signal
-import socket
 import string
 import subprocess
 import sys
@@ -36,6 +35,7 @@ sys.path.insert(0, str(ROOT))
 
 from scripts.promise import Reached, heed_signals, tell
 from tests.servers.claude import HOWS, Claude, Cut, Hangup, Page, Play, Silence, Status
+from tests.servers.loopback import closed_port
 from tests.terminal import variables
 
 AIM = "0 finds in 50 failures; every file is its owner's alone"
@@ -108,7 +108,7 @@ def failures() -> Iterator[Failure]:
 
 def _off_the_line() -> Iterator[Failure]:
     for name, address in (
-        ("nobody listens", f"http://127.0.0.1:{_closed_port()}"),
+        ("nobody listens", f"http://127.0.0.1:{closed_port()}"),
         ("no such name", "https://claude.invalid"),
         ("address that is none", "not an address"),
         ("TLS where none is spoken", "https://127.0.0.1:{port}"),
@@ -362,12 +362,6 @@ def _ways(key: str) -> Iterator[bytes]:
         yield part.decode().encode("utf-16-le")
     for skipped in range(3):  # The same text at each of the places that base64 has for it.
         yield base64.b64encode(secret[skipped : skipped + 24].encode())
-
-
-def _closed_port() -> int:
-    with socket.socket() as opened:
-        opened.bind(("127.0.0.1", 0))
-        return int(opened.getsockname()[1])
 
 
 def main() -> int:

@@ -184,7 +184,8 @@ class Terminal:
             self.wait_for(LEAVES)
             interrupt()
             self.until(lambda: PASTE_OFF in self.raw[start:] or LEAVES not in self.display, "it does not leave")
-            self.pump(0.5)
+            if PASTE_OFF not in self.raw[start:]:
+                self.pump(0.5)  # The hint goes first, also where it leaves.
         return self.wait_end()
 
     def clear(self) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +17,7 @@ from shammah.loader.hub import Listing, list_files
 from shammah.loader.select import climbs, select, storable
 from shammah.models.protocol import ListedFile
 from tests.servers.hub import Drip, Fault, Hub, Lies, Packed, Page, Sends, Silence, Status, deaf
+from tests.servers.loopback import closed_port
 
 REPO = "owner/a-model"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -204,9 +204,7 @@ def test_a_hub_that_takes_no_call_is_left() -> None:
 def test_a_hub_without_an_address_is_told_from_one_that_refuses() -> None:
     with pytest.raises(HubError, match=re.escape("No address is known for nowhere.invalid")):
         list_files(REPO, "main", "http://nowhere.invalid")
-    with socket.socket() as closed:
-        closed.bind(("127.0.0.1", 0))
-        port = closed.getsockname()[1]
+    port = closed_port()
     with pytest.raises(HubError, match=f"127.0.0.1:{port} refuses the connection"):
         list_files(REPO, "main", f"http://127.0.0.1:{port}")
 

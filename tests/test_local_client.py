@@ -472,8 +472,8 @@ def test_without_a_place_for_the_log_the_model_answers_all_the_same(make: Maker,
 TALK = [user("Hello"), Message("assistant", "Hi."), user("How do I leave?")]
 
 
-def counted(engine: LocalEngine, messages: list[Message], within_s: float = PATIENT) -> protocol.Counted:
-    found = engine.count(messages, within_s)
+def counted(engine: LocalEngine, messages: list[Message]) -> protocol.Counted:
+    found = engine.count(messages, PATIENT)
     assert found is not None
     return found
 

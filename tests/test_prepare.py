@@ -46,8 +46,8 @@ def quiet(step: str, share: float) -> None:
     """Listen to no progress."""
 
 
-def prepared(source: Path, folder: Path, graph: str = GRAPH) -> Report:
-    return prepare(source, graph, folder / "prepared", quiet, 2)
+def prepared(source: Path, folder: Path) -> Report:
+    return prepare(source, GRAPH, folder / "prepared", quiet, 2)
 
 
 def repository(folder: Path, *changes: Change, external: bool = False, **config: object) -> Path:

@@ -11,7 +11,6 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +103,8 @@ def survey(command: Sequence[str] = COMMAND) -> list[Provider | Absent]:
 
 def installed() -> dict[str, str]:
     """The versions of those packages of PACKAGES that are installed."""
+    from importlib import metadata  # Late: it takes a twentieth of a worker's start, and a model on the CPU needs none.
+
     found = {}
     for package in PACKAGES:
         try:
@@ -169,6 +170,8 @@ def _register(provider: Provider) -> None:
 
 def _libraries() -> dict[str, str]:
     """Plug-ins to register, by the provider's name in onnxruntime; found without importing the package."""
+    from importlib import metadata
+
     try:
         files = metadata.distribution(_PACKAGE["webgpu"]).files or []
     except metadata.PackageNotFoundError:

@@ -32,6 +32,8 @@ from tests.servers.loopback import Loopback, Server
 
 Route = Literal["info", "tree", "resolve", "cdn"]
 PIECE = 16 * 1024
+LARGE = 1_000_000
+"""Bytes from which a file lies on the other host."""
 
 _API = re.compile(r"/api/models/(?P<repo>[^/]+/[^/]+)/(?P<what>revision|tree)/(?P<revision>[^/]+)")
 _FILE = re.compile(r"(?P<cdn>/cdn)?/(?P<repo>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<path>.+)")
@@ -153,24 +155,15 @@ class Asked:
 class Hub(Loopback):
     """Serves until it is left; `faults` may be set for each route at any time."""
 
-    def __init__(
-        self,
-        folder: Path,
-        *,
-        token: str = "",
-        large: int = 1_000_000,
-        endpoint_host: str = "127.0.0.1",
-        certificate: Path | None = None,
-    ) -> None:
-        """With a `token`, it wants to be shown it. Files of `large` bytes and all graphs are on the other host."""
+    def __init__(self, folder: Path, *, certificate: Path | None = None) -> None:
         self.folder = folder
-        self.token = token
-        self.large = large
+        self.token = ""
+        """What it wants to be shown, if anything."""
         self.faults: dict[Route, list[Fault]] = {}
         self.asked: list[Asked] = []
         self._sent: dict[str, int] = {}
         self._guard = threading.Lock()
-        super().__init__(_Handler, certificate, endpoint_host)
+        super().__init__(_Handler, certificate)
 
     def sent(self, *routes: Route, path: str = "") -> int:
         """Bytes of bodies handed to the system for these routes (none: all), for paths that end so."""
@@ -202,8 +195,8 @@ class Hub(Loopback):
         return [self._entry(name, path) for name, path in self.files(repo)]
 
     def is_large(self, path: Path) -> bool:
-        """Whether a file lies on the other host."""
-        return path.stat().st_size >= self.large or ".onnx" in path.name
+        """Whether a file lies on the other host: all graphs do, too."""
+        return path.stat().st_size >= LARGE or ".onnx" in path.name
 
     def _entry(self, name: str, path: Path) -> dict[str, Any]:
         size = path.stat().st_size

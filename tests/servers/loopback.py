@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -27,9 +28,7 @@ class Server(ThreadingHTTPServer):
 class Loopback:
     """Serves from `with` on; `over` is set when it is left, so that no handler waits any longer."""
 
-    def __init__(
-        self, handler: type[BaseHTTPRequestHandler], certificate: Path | None, host: str = "127.0.0.1"
-    ) -> None:
+    def __init__(self, handler: type[BaseHTTPRequestHandler], certificate: Path | None) -> None:
         self.over = threading.Event()
         self._server = Server(self, handler)
         if certificate:
@@ -37,7 +36,7 @@ class Loopback:
             context.load_cert_chain(certificate)
             self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
         self.port = self._server.server_address[1]
-        self.url = f"{'https' if certificate else 'http'}://{host}:{self.port}"
+        self.url = f"{'https' if certificate else 'http'}://127.0.0.1:{self.port}"
 
     def __enter__(self) -> Self:
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
@@ -49,3 +48,10 @@ class Loopback:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+
+def closed_port() -> int:
+    """A port at which nobody listens."""
+    with socket.socket() as opened:
+        opened.bind(("127.0.0.1", 0))
+        return int(opened.getsockname()[1])
