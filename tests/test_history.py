@@ -19,6 +19,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from shammah.database import PATIENCE_S
 from shammah.errors import HistoryError
 from shammah.history.export import to_json, to_markdown
 from shammah.history.opening import open_store
@@ -557,18 +558,6 @@ def test_messages_of_a_megabyte_with_nul_are_whole(store: Store) -> None:
     assert (found.question, found.answer) == (text, text)
 
 
-def test_fifty_turns_are_read_in_a_few_milliseconds(store: Store) -> None:
-    name = store.new_conversation().id
-    for number in range(50):
-        say(store, f"question {number}", "a long answer " * 100, name)
-    durations = []
-    for _ in range(5):
-        began = time.perf_counter()
-        assert len(store.turns(name)) == 50
-        durations.append(time.perf_counter() - began)
-    assert min(durations) < 0.02
-
-
 # The answer as it grows
 
 
@@ -649,7 +638,7 @@ def test_an_answer_goes_on_while_another_program_holds_the_history(store: Store,
     holder.execute("BEGIN IMMEDIATE")
     began = time.monotonic()
     writer.add("one ")
-    assert time.monotonic() - began < 0.25
+    assert time.monotonic() - began < PATIENCE_S / 2  # As long as other writes wait.
     holder.execute("ROLLBACK")
     holder.close()
     clock.now += 0.2

@@ -23,9 +23,9 @@ from shammah.local.protocol import Cut, Delta, Done, Failed, Generate, Load, Pro
 from shammah.machine import usable_processors
 from shammah.message import Message, Options
 from shammah.worker import prefix
-from shammah.worker.__main__ import Inbox
 from shammah.worker.conversation import fit
 from shammah.worker.generation import SLICE, Decoder
+from shammah.worker.inbox import Inbox
 from shammah.worker.prefix import TO_RUN, shared_prefix, slices
 from shammah.worker.sampling import Sampler, Sampling
 from shammah.worker.service import Service

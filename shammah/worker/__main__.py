@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import queue
 import signal
 import sys
 
@@ -13,8 +12,9 @@ os.environ["DO_NOT_TRACK"] = "1"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
-from shammah.local.protocol import Request, Stop, decode, encode
+from shammah.local.protocol import decode, encode
 from shammah.pipes import listen, sender
+from shammah.worker.inbox import Inbox
 
 
 def main() -> int:
@@ -28,33 +28,6 @@ def main() -> int:
 
     Service(send, inbox).serve()
     return 0
-
-
-class Inbox:
-    """Requests in their order, and which of them were stopped."""
-
-    def __init__(self) -> None:
-        self._waiting: queue.Queue[Request] = queue.Queue()
-        self._stopped = -1
-
-    def put(self, request: Request) -> None:
-        """Take a request in; a Stop acts at once."""
-        if isinstance(request, Stop):
-            self._stopped = request.request
-        else:
-            self._waiting.put(request)
-
-    def get(self) -> Request:
-        """The next request; waits for it."""
-        return self._waiting.get()
-
-    def stopped(self, number: int) -> bool:
-        """Whether the request with this number, or a later one, was stopped."""
-        return number <= self._stopped
-
-    def idle(self) -> bool:
-        """Whether no request is waiting."""
-        return self._waiting.empty()
 
 
 if __name__ == "__main__":

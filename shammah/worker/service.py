@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from shammah.errors import ModelError, ShammahError
 from shammah.local.protocol import (
@@ -29,13 +28,11 @@ from shammah.message import Message
 from shammah.worker.contest import choose, lost_later
 from shammah.worker.conversation import fit
 from shammah.worker.generation import Decoder
+from shammah.worker.inbox import Inbox
 from shammah.worker.providers import CPU
 from shammah.worker.sampling import Sampler, Sampling, chosen, model_defaults
 from shammah.worker.template import ChatTemplate
 from shammah.worker.text import Text
-
-if TYPE_CHECKING:
-    from shammah.worker.__main__ import Inbox
 
 
 class LoadedModel:
@@ -54,9 +51,9 @@ class LoadedModel:
         self.text = Text(folder)
         self.template = ChatTemplate(folder, self.text)
         threads = request.threads or usable_processors()
-        chosen = choose(folder, request.backend, threads, request.context)
-        self.decoder = Decoder(folder, request.context, threads, chosen.winner)
-        self.why = self.decoder.note or chosen.why
+        choice = choose(folder, request.backend, threads, request.context)
+        self.decoder = Decoder(folder, request.context, threads, choice.winner)
+        self.why = self.decoder.note or choice.why
         self.request = request
 
 
