@@ -72,6 +72,7 @@ class OneShot:
         except EngineError as error:
             raise EngineError(str(error), hint=in_a_shell(error.hint)) from error
         finally:
+            self._tell_sent(session.receipt)
             for fresh in news(options, session.receipt.route.engine if session.receipt else ""):
                 self._show(fresh)
         return INTERRUPTED if receipt.finish.reason == "interrupted" else ANSWERED
@@ -116,8 +117,16 @@ class OneShot:
             self._printer.end()
         if self._verbose or (self._wants_claude and receipt.route.engine != "claude"):
             self._remark(receipt.route.why)
-        if self._verbose:
-            self._remark(" · ".join(sent_and_cost(receipt.finish.spent)))
+
+    def _tell_sent(self, receipt: Receipt | None) -> None:
+        """Tell what was sent and what it costs, however the answer ended; with --verbose also that nothing was."""
+        if receipt is None or self._as_json:
+            return
+        spent = receipt.finish.spent
+        refused = receipt.finish.reason == "failed" and not spent.cost_usd  # The error tells enough.
+        if self._verbose or (spent.sent_bytes and not refused):
+            who = "Claude" if spent.sent_bytes and receipt.route.engine != "claude" else receipt.model
+            self._remark(" · ".join([who, *sent_and_cost(spent)]))
 
     def _remark(self, text: str) -> None:
         if not self._quiet and sys.stderr is not None:  # Closed: print would take standard output in its place.

@@ -140,11 +140,18 @@ def _claude(config: Config, environment: Environment) -> str:
     return reports.claude(facts, cloud.warning)
 
 
+_HOW_TO_NAME = (
+    "The size is the name to type: shammah models pull 1.5b. For the Coder models type this first: "
+    "shammah config set local.variant coder"
+)
+
+
 def _models_list(_given: argparse.Namespace, environment: Environment) -> None:
     from shammah.config import load
 
     config, home = load(Home(environment.home).config), Home(environment.home)
     _print_rows(reports.catalogue(home.models, config))
+    _print_rows([("", _HOW_TO_NAME)])
 
 
 def _models_pull(given: argparse.Namespace, environment: Environment) -> None:
@@ -169,12 +176,18 @@ def _models_remove(given: argparse.Namespace, environment: Environment) -> None:
 
 
 def _models_use(given: argparse.Namespace, environment: Environment) -> None:
-    from shammah.config import set_value
+    from shammah.config import load, set_value
+    from shammah.models.automatic import folder_to_load
     from shammah.models.wanted import settings_for
 
+    home = Home(environment.home)
     for key, value in settings_for(given.name).items():
-        set_value(Home(environment.home).config, key, value)
-    _print(f"{given.name} answers from now on; a running chat changes at its next question.")
+        set_value(home.config, key, value)
+    _print(f"{given.name} is the model from now on; a running chat changes at its next question.")
+    try:
+        folder_to_load("", load(home.config).local, home.models)
+    except ModelError as error:
+        _print(f"{error}; shammah models pull {given.name} fetches it.")
 
 
 def _config_path(_given: argparse.Namespace, environment: Environment) -> None:

@@ -6,7 +6,7 @@ import io
 from collections.abc import Generator
 
 from shammah.message import Event, Finish, Notice, Piece, Timing, Trimmed, Usage, Waiting
-from shammah.screen.answer import WaitingLine, receipt_line, show_answer
+from shammah.screen.answer import WaitingLine, cost, receipt_line, show_answer
 
 FINISH = Finish("stop", Usage(236, 211, 63), Timing(0.4, 3.2, 22.1))
 
@@ -104,6 +104,11 @@ def test_the_receipt_tells_who_how_much_how_fast_and_what_was_sent() -> None:
         "local qwen2.5-1.5b · cpu · 63 tokens · first word 0.4 s · 22/s"
         " · 211 of 236 prompt tokens from cache · nothing sent"
     )
+
+
+def test_an_estimate_is_told_once() -> None:
+    assert cost(0.02, estimated=True) == "about $0.02"
+    assert cost(0.00001, estimated=True) == "less than $0.0001"
 
 
 def test_a_model_named_with_control_characters_is_shown_harmless() -> None:

@@ -567,6 +567,18 @@ def test_a_past_conversation_is_found_and_gone_on_with(prompt: Terminal) -> None
     assert "error:" in prompt.ask("/resume zzzzzz")
 
 
+def test_an_answer_that_comes_back_is_wrapped_between_words(prompt: Terminal) -> None:
+    prompt.ask("what are you?")
+    answer = turns(prompt.home)[-1][1].replace("`", "")
+    found = re.search(r"(\w{6})  \d{4}-", prompt.ask("/sessions"))
+    assert found
+    prompt.resize(next(at for at in range(20, 60) if answer[at - 1 : at + 1].isalpha()))
+    prompt.ask(f"/resume {found[1]}")
+
+    lines = prompt.display.rpartition("/resume")[2].splitlines()
+    assert [word for word in answer.split() if not any(word in line.split() for line in lines)] == []
+
+
 def test_a_conversation_is_shown_and_saved_but_nothing_is_overwritten(prompt: Terminal) -> None:
     prompt.ask("where do badgers sleep?")
     assert "where do badgers sleep?" in prompt.ask("/export")

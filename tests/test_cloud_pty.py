@@ -85,6 +85,13 @@ def test_cloud_and_local_take_effect_at_once_and_say_what_leaves(chat: Terminal,
     assert claude.heard == b""
 
 
+def test_cloud_names_the_way_back_to_the_mode_before(chat: Terminal) -> None:
+    chat.ask("/set routing.mode ask")
+    assert "/set routing.mode ask goes back" in said(chat, "/cloud")
+    chat.ask("/local")
+    assert "/local goes back" in said(chat, "/cloud")
+
+
 def test_a_file_edited_elsewhere_does_not_lift_the_local_that_was_typed_here(
     home: Path, chat: Terminal, claude: Claude
 ) -> None:
@@ -150,6 +157,7 @@ def test_what_is_private_is_withheld_and_that_is_said(chat: Terminal, claude: Cl
     at_claude(chat)
     assert "you marked it private" in said(chat, "/private my name is Canary")
     assert "1 earlier exchange is private and stays here" in said(chat, "who am I?")
+    assert "1 of 2 go to Claude; the private ones stay here" in said(chat, "/context")
     assert "Claude cannot be asked" in said(chat, "/private") + said(chat, "/retry cloud")
     assert b"who am I?" in claude.heard
     assert b"Canary" not in claude.heard

@@ -26,6 +26,9 @@ def test_arguments_are_offered_by_their_kind() -> None:
     assert offered("/set chat.markdown f") == ["false"]
     assert offered("/resume k") == ["k3f9tx"]
     assert offered("/model s") == ["starter"]
+    assert offered("/help /un") == ["/undo"]
+    assert offered("/retry c") == offered("/continue c") == ["cloud"]
+    assert offered("/export js") == ["json"]
     assert offered("/set no.such t") == []
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -221,6 +222,16 @@ def test_a_private_question_in_mode_cloud_is_answered_by_the_model_here(shammah:
     done = shammah("--cloud", "--private", "-m", endless, "--max-tokens", "4", "--json", "hello", **DEAD)
 
     assert json.loads(done.stdout)["route"]["engine"] == "local"
+
+
+def test_what_was_sent_and_what_it_costs_is_told_on_standard_error_unless_quiet(shammah: Run) -> None:
+    with Claude() as claude:
+        at_claude = {"ANTHROPIC_API_KEY": KEY, "ANTHROPIC_BASE_URL": claude.url}
+        told, quiet = shammah("--cloud", "hello", **at_claude), shammah("--cloud", "-q", "hello", **at_claude)
+
+    assert told.stdout.startswith("Well, and")
+    assert re.fullmatch(r"claude-sonnet-5-5 · sent \d+ B · \$0\.\d+\n", told.stderr)
+    assert quiet.stderr == ""
 
 
 def test_a_hint_names_what_is_typed_here_and_not_in_the_chat(shammah: Run) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from shammah.attachments import with_files
 from shammah.errors import EngineError, UsageError
 from shammah.paths import STARTER
-from shammah.router import AskedFor
+from shammah.router import AskedFor, Mode
 from shammah.screen import reports
 from shammah.screen.endings import how_it_ended
 from shammah.screen.steps import Ask, Edit, Leave
@@ -22,6 +22,8 @@ MARKED = "you marked it private"
 WHOLLY = "you keep this conversation private"
 """Why a question stays here: see `Question.private`."""
 OF_CLAUDE = "Claude is never asked in this conversation: {}. /new begins an open one."
+_BACK: dict[Mode, str] = {"local": "/local", "ask": "/set routing.mode ask"}
+"""What takes the chat from mode cloud to the one before it; from any other, /auto does."""
 GO_ON = "Go on exactly where your last answer broke off, without repeating it."
 
 
@@ -58,13 +60,14 @@ def auto(chat: Chat, _argument: str) -> None:
 
 def cloud(chat: Chat, _argument: str) -> None:
     """Ask Claude from now on."""
+    back = _BACK.get(chat.mode, "/auto")
     chat.use_cloud()
     if chat.session.private:
         chat.out.note(OF_CLAUDE.format(chat.session.private))
         return
     said = " with what was said before it" if any(exchange.answer for exchange in chat.session.exchanges) else ""
     chat.out.note(
-        f"Claude ({chat.config.cloud.model}) answers: each question leaves this machine{said}. /auto goes back."
+        f"Claude ({chat.config.cloud.model}) answers: each question leaves this machine{said}. {back} goes back."
     )
     chat.tell_news("claude")
 
@@ -84,8 +87,12 @@ def system(chat: Chat, argument: str) -> None:
     if not argument:
         chat.out.say(chat.session.conversation.system or "No system prompt is set.")
         return
-    chat.session.set_system("" if argument == "none" else argument)
-    chat.out.note("Set for this conversation, from the next question on. /set chat.system keeps it for all.")
+    if argument == "none":
+        chat.session.set_system("")
+        chat.out.note("There is none in this conversation from the next question on.")
+        return
+    chat.session.set_system(argument)
+    chat.out.note("Set for this conversation, from the next question on. /set chat.system TEXT keeps it for all.")
 
 
 def set_setting(chat: Chat, argument: str) -> None:
@@ -122,10 +129,10 @@ def cost(chat: Chat, _argument: str) -> None:
 def context(chat: Chat, _argument: str) -> None:
     """Tell how full the context is."""
     try:
-        size = reports.context_of(chat.engines.answering(chat.facts()))
+        engine = chat.engines.answering(chat.facts())
     except EngineError:  # Nobody would answer now: how long the conversation is can be told all the same.
-        size = 0
-    chat.out.rows(reports.context(chat.session, size))
+        engine = None
+    chat.out.rows(reports.context(chat.session, engine))
 
 
 def retry(chat: Chat, argument: str) -> Ask:

@@ -79,16 +79,15 @@ class WaitingLine:
 class WaitingWords:
     """The same where nothing can be taken away again: a line for each kind of waiting, once."""
 
-    def __init__(self, out: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, out: TextIO) -> None:
         self._out = out
-        self._clock = clock
         self._since: dict[str, float] = {}
         self._told = {""}
 
     def show(self, event: Waiting) -> None:
         """Tell what the engine waits for, if it has lasted long enough to wonder."""
-        since = self._since.setdefault(event.what, self._clock())
-        if event.what in self._told or self._clock() - since < SHOW_WAITING_AFTER:
+        since = self._since.setdefault(event.what, time.monotonic())
+        if event.what in self._told or time.monotonic() - since < SHOW_WAITING_AFTER:
             return
         self._told.add(event.what)
         self._out.write(f"{_in_words(event)} · Ctrl-C stops\n")
@@ -196,4 +195,5 @@ def cost(usd: float | None, *, estimated: bool = False) -> str:
     """What something cost; None is a price that is not known."""
     if usd is None:
         return "cost not known"
-    return ("about " if estimated else "") + dollars(usd)
+    said = dollars(usd)
+    return said if said.startswith("less") or not estimated else f"about {said}"

@@ -15,7 +15,7 @@ from shammah.screen.steps import Step
 if TYPE_CHECKING:
     from shammah.screen.repl import Chat
 
-Completes = Literal["", "path", "setting", "conversation", "model"]
+Completes = Literal["", "path", "setting", "conversation", "model", "command", "engine", "form"]
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def find(name: str) -> Command:
     for command in COMMANDS:
         if name in command.names:
             return command
-    names = [known for command in COMMANDS for known in command.names]
+    names = [known for command in COMMANDS for known in command.names if known[1:].isalpha()]
     near = difflib.get_close_matches(name, names, 1, 0.5)
     hint = f"Did you mean {near[0]}? /help shows all" if near else "/help shows all commands"
     raise UsageError(f"There is no command {name}", hint=f"{hint}; put a space before it to send it as a question")
@@ -77,7 +77,7 @@ def _help(chat: Chat, argument: str) -> None:
 
 
 COMMANDS: tuple[Command, ...] = (
-    Command(("/help", "/?"), "[COMMAND]", "show the commands, or what one does", _help),
+    Command(("/help", "/?"), "[COMMAND]", "show the commands, or what one does", _help, "command"),
     Command(("/exit", "/quit", "/bye"), "", "leave the chat", actions.leave),
     Command(("/new", "/clear"), "", "begin a new conversation; the old one stays in the history", actions.new),
     Command(
@@ -101,8 +101,14 @@ COMMANDS: tuple[Command, ...] = (
     Command(("/status",), "", "the model in use, its state, memory and files", actions.status),
     Command(("/cost",), "", "what Claude has cost, in this conversation and by day", actions.cost),
     Command(("/context",), "", "how full the context is, and what is left out of it", actions.context),
-    Command(("/retry", "/regen"), "[local|cloud]", "ask the last question again; both answers are kept", actions.retry),
-    Command(("/continue",), "[local|cloud]", "have an answer that broke off gone on with", actions.go_on),
+    Command(
+        ("/retry", "/regen"),
+        "[local|cloud]",
+        "ask the last question again; both answers are kept",
+        actions.retry,
+        "engine",
+    ),
+    Command(("/continue",), "[local|cloud]", "have an answer that broke off gone on with", actions.go_on, "engine"),
     Command(
         ("/private",),
         "[QUESTION]",
@@ -116,7 +122,7 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command(("/save",), "PATH", "write the conversation to a file, .md or .json", actions.save, "path"),
     Command(
-        ("/export",), "[md|json|PATH]", "show the conversation as Markdown or JSON, or write it", actions.export, "path"
+        ("/export",), "[md|json|PATH]", "show the conversation as Markdown or JSON, or write it", actions.export, "form"
     ),
     Command(("/sessions",), "", "list past conversations", actions.sessions),
     Command(("/resume",), "ID", "go on with a past conversation", actions.resume, "conversation"),

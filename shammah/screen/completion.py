@@ -22,6 +22,9 @@ class ChatCompleter(Completer):
             "setting": lambda: [setting.key for setting in settings()],
             "conversation": conversations,
             "model": lambda: ["starter", "auto", *SIZES],
+            "command": lambda: [name for command in COMMANDS for name in command.names],
+            "engine": lambda: ["local", "cloud"],
+            "form": lambda: ["md", "json"],
         }
         self._paths = PathCompleter(expanduser=True)
 
@@ -44,6 +47,8 @@ class ChatCompleter(Completer):
         kind: Completes = next((command.completes for command in COMMANDS if name in command.names), "")
         if kind == "path":
             return self._complete_path(argument, event)
+        if kind == "form":
+            return [*_starting(argument, self._words[kind]()), *self._complete_path(argument, event)]
         if kind == "setting" and " " in argument:
             key, _, value = argument.partition(" ")
             return _starting(value, _values(key))

@@ -294,7 +294,10 @@ class Chat:
         turns = self.session.resume(conversation)
         if turns:
             ending = {"interrupted": " … (interrupted)", "failed": " … (failed)"}.get(turns[-1].reason, "")
-            self.out.say(f"› {turns[-1].question}\n{turns[-1].answer}{ending}")
+            self.out.say(f"› {turns[-1].question}")
+            answer = self.out.answer(self.config.chat.markdown)
+            answer.write(f"{turns[-1].answer}{ending}")
+            answer.end()
         self.out.note(f"{reports.turns(len(turns))} of {conversation.id} {'is' if len(turns) == 1 else 'are'} back.")
         self.engines.warm(self.facts(), self.session.messages())
 

@@ -255,7 +255,8 @@ def outgoing_line(outgoing: Outgoing) -> str:
     system = ["the system prompt"] if any(message.role == "system" for message in outgoing.messages) else []
     parts = [with_it, *system, f"{outgoing.characters:,} characters"]
     if outgoing.withheld:
-        parts.append(f"{outgoing.withheld} private {'turn is' if outgoing.withheld == 1 else 'turns are'} left out")
+        ones = "exchange stays" if outgoing.withheld == 1 else "exchanges stay"
+        parts.append(f"{outgoing.withheld} private {ones} here")
     return f"To Claude ({outgoing.model}) would go: {', '.join(parts)}."
 
 
@@ -264,18 +265,33 @@ def outgoing_text(outgoing: Outgoing) -> str:
     return "\n\n".join(f"{message.role}:\n{message.content}" for message in outgoing.messages)
 
 
-def context(session: Session, size: int) -> Rows:
-    """How full the context is, and what is left out of it."""
-    usage = session.receipt.finish.usage if session.receipt else None
-    filled = usage.prompt_tokens + usage.completion_tokens if usage else 0
-    full = f"{filled:,} of {size:,} tokens ({share(filled, size)})" if size else "the model is not loaded yet"
+def context(session: Session, engine: Engine | None) -> Rows:
+    """How full the context of who answers is, and what is left out of it; None where nobody would answer."""
     answered = sum(1 for exchange in session.exchanges if exchange.answer)
-    kept = answered - min(session.left_out, answered)
+    if engine and engine.name == "claude":
+        kept = sum(1 for exchange in session.exchanges if exchange.answer and not exchange.stays)
+        place, others = "go to Claude", "the private ones stay here"
+    else:
+        kept = answered - min(session.left_out, answered)
+        place, others = "in context", "the oldest are left out"
     return [
-        ("context", full),
-        ("turns", f"{kept} of {answered} in context" + ("" if kept == answered else "; the oldest are left out")),
+        ("context", _filled(session.receipt, engine)),
+        ("turns", f"{kept} of {answered} {place}" + ("" if kept == answered else f"; {others}")),
         ("system prompt", "kept" if session.conversation.system else "none"),
     ]
+
+
+def _filled(last: Receipt | None, engine: Engine | None) -> str:
+    """How full the context is; of Claude, which tells no size, how much the last answer took."""
+    usage = last.finish.usage if last else None
+    filled = usage.prompt_tokens + usage.completion_tokens if usage else 0
+    if engine is None:
+        return "nobody answers now; /status tells why"
+    if not isinstance(engine, LocalEngine):
+        counted = last is not None and last.route.engine == engine.name
+        return f"{filled:,} tokens with the last answer" if counted else f"not counted yet by {engine.model}"
+    size = context_of(engine)
+    return f"{filled:,} of {size:,} tokens ({share(filled, size)})" if size else "the model is not loaded yet"
 
 
 def conversations(store: Store, limit: int = 20) -> Rows:
@@ -388,22 +404,22 @@ def _folder(home: Home) -> str:
 
 
 def columns(rows: Sequence[tuple[str, str]], width: int) -> list[str]:
-    """Rows as lines of two columns; on a narrow screen the text goes below its name."""
-    import textwrap
-
+    """Rows as lines of two columns; on a narrow screen the text goes below its name, and without names it is alone."""
     wide = max((len(name) for name, _ in rows), default=0)
+    if not wide:
+        return [line for _, text in rows for line in _wrapped(text, width)]
     if wide + 24 > width:
-        return [
-            line
-            for name, text in rows
-            for line in (
-                name,
-                *textwrap.wrap(text, max(width - 4, 16), initial_indent="    ", subsequent_indent="    "),
-            )
-        ]
+        return [line for name, text in rows for line in ([name] if name else []) + _wrapped(text, width, "    ")]
     lines: list[str] = []
     for name, text in rows:
-        wrapped = textwrap.wrap(text, max(width - wide - 2, 16)) or [""]
+        wrapped = _wrapped(text, width - wide - 2)
         lines.append(f"{name:<{wide}}  {wrapped[0]}".rstrip())
         lines += [" " * (wide + 2) + line for line in wrapped[1:]]
     return lines
+
+
+def _wrapped(text: str, room: int, indent: str = "") -> list[str]:
+    import textwrap
+
+    found = textwrap.wrap(text, max(room, 16), initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
+    return found or [""]

@@ -88,9 +88,10 @@ class _AtTerminal:
         self._keyboard = keyboard
         self._field = field
 
-    def say(self, text: str) -> None:
+    def say(self, text: str, indent: str = "") -> None:
         width = max(self._out.width() - 1, 20)
-        self._out.say("\n".join(textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)))
+        lines = textwrap.wrap(text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+        self._out.say("\n".join(lines))
 
     def show(self, offers: Offers, default: Choice) -> None:
         machine = offers.machine
@@ -103,7 +104,8 @@ class _AtTerminal:
             self._out.say("\n".join(lines))
         else:
             for size, download, peak, speed, first, verdict in rows[1:]:
-                self.say(f"{size}: {download} to fetch, {peak} of memory, {speed} tokens/s after {first}, {verdict}")
+                about = f"{size}: {verdict}; {download} to fetch, {peak} of memory, {speed} tokens/s after {first}"
+                self.say(about, indent="  ")
         self.say(STARTER)
         if default.repo:
             self.say(f"{default.repo} is what answers now.")
