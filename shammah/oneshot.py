@@ -6,6 +6,7 @@ import json
 import re
 import signal
 import sys
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from types import FrameType
@@ -16,7 +17,15 @@ from shammah.message import Event, Finish, Message, Notice, Options, Piece, Trim
 from shammah.router import Facts
 from shammah.screen.answer import left_out, sent_and_cost
 from shammah.screen.lines import drop_typed
-from shammah.screen.printer import Printer, markdown_printer, never_failing, notice, output_told, plain_printer
+from shammah.screen.printer import (
+    Printer,
+    markdown_printer,
+    never_failing,
+    notice,
+    output_told,
+    plain_printer,
+    screen_width,
+)
 from shammah.screen.reports import outgoing_line
 from shammah.screen.terminal import ENDING
 from shammah.session import Outgoing, Question, Receipt, Session
@@ -104,7 +113,7 @@ class OneShot:
             self._remark("Mode ask sends nothing without your yes, and no terminal is here to ask on.")
             return False
         drop_typed()
-        print(notice(outgoing_line(outgoing), False), file=never_failing(sys.stderr))
+        print(notice(_wrapped(outgoing_line(outgoing)), False), file=never_failing(sys.stderr))
         print("Send it? [y/N] ", end="", file=never_failing(sys.stderr), flush=True)
         return sys.stdin.readline().strip().lower() in ("y", "yes")
 
@@ -130,7 +139,14 @@ class OneShot:
 
     def _remark(self, text: str) -> None:
         if not self._quiet and sys.stderr is not None:  # Closed: print would take standard output in its place.
-            print(notice(text, False), file=never_failing(sys.stderr))
+            print(notice(_wrapped(text), False), file=never_failing(sys.stderr))
+
+
+def _wrapped(text: str) -> str:
+    """A remark broken between words on a terminal; one line for everything else that reads it."""
+    if not sys.stderr.isatty():
+        return text
+    return textwrap.fill(text, max(screen_width(sys.stderr), 20), break_long_words=False, break_on_hyphens=False)
 
 
 def in_a_shell(hint: str) -> str:

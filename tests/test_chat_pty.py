@@ -574,8 +574,9 @@ def test_an_answer_that_comes_back_is_wrapped_between_words(prompt: Terminal) ->
     assert found
     prompt.resize(next(at for at in range(20, 60) if answer[at - 1 : at + 1].isalpha()))
     prompt.ask(f"/resume {found[1]}")
-
     lines = prompt.display.rpartition("/resume")[2].splitlines()
+    prompt.resize(80)
+
     assert [word for word in answer.split() if not any(word in line.split() for line in lines)] == []
 
 

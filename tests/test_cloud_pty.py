@@ -150,6 +150,18 @@ def test_ctrl_c_at_that_question_on_the_command_line_ends_it_with_nothing_sent(h
     assert claude.heard == b""
 
 
+def test_what_the_command_line_tells_is_broken_between_words_on_a_terminal(home: Path, claude: Claude) -> None:
+    home.mkdir(mode=0o700)
+    (home / "config.toml").write_text('[routing]\nmode = "ask"\n')
+    more = {"ANTHROPIC_API_KEY": KEY, "ANTHROPIC_BASE_URL": claude.url}
+    with terminal(home, *SHORT, "hello", columns=30, environment=more) as once:
+        once.wait_for("Send it? [y/N]")
+        shown = once.display.splitlines()
+        once.press("n\r")
+        assert once.wait_end() == 0
+    assert shown[:3] == ["To Claude (claude-sonnet-5-5)", "would go: this question, 5", "characters."]
+
+
 # What is private
 
 
