@@ -196,7 +196,7 @@ def _plan(home: Home, environment: Environment, reserve_gb: float) -> Plan:
 
 def _earlier(parts: Parts, given: Arguments) -> Conversation | None:
     """The conversation that the command line goes on with."""
-    if given.resume:
+    if given.resume is not None:
         return parts.store.find(given.resume)
     return parts.store.last() if given.go_on else None
 

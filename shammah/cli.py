@@ -13,6 +13,11 @@ from shammah.errors import ConfigError, ShammahError, UsageError
 
 ANSWERED, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 _GROUPS = ("setup", "doctor", "models", "config", "history", "bench")
+_ELSEWHERE = {
+    "model": "models", "list": "models list", "ls": "models list", "pull": "models pull",
+    "run": "-m", "use": "models use", "rm": "models remove", "remove": "models remove", "version": "--version",
+}  # fmt: skip
+"""Commands of other such programs, and what is meant by them here."""
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -77,6 +82,7 @@ def _run(arguments: list[str]) -> int:
 
         return run_subcommand(arguments, environment)
     given = _parsed(arguments)
+    _refuse_commands_of_others(given.question)
     _refuse_wrong_values(given)
     if given.local and given.cloud:
         raise UsageError("--local and --cloud exclude each other", hint="Leave one of them out")
@@ -91,6 +97,16 @@ def _parsed(arguments: list[str]) -> Arguments:
 
         with output_told():
             raise
+
+
+def _refuse_commands_of_others(words: Sequence[str]) -> None:
+    """Two or three words that another program takes as a command are no question, which might be sent and cost."""
+    if not words or words[0] not in _ELSEWHERE or len(words) > 3 or any(" " in word for word in words):
+        return
+    meant = " ".join(["shammah", _ELSEWHERE[words[0]], *words[1:]])
+    raise UsageError(
+        f"There is no command {words[0]}", hint=f'Type {meant}; to ask it as a question, shammah -p "{" ".join(words)}"'
+    )
 
 
 def _refuse_wrong_values(given: Arguments) -> None:

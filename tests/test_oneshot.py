@@ -182,6 +182,8 @@ WRONG = {
     "--seed -1 q": 2,
     "-f absent.txt q": 2,
     "": 2,
+    "pull 1.5b": 2,
+    "model list": 2,
     "-m absent q": 1,
     "-r zzzzzz q": 1,
     "--cloud q": 1,
@@ -193,6 +195,22 @@ def test_what_cannot_be_done_is_told_in_two_lines(shammah: Run, line: str, statu
     done = shammah(*line.split())
 
     assert (done.returncode, done.stdout) == (status, "")
+    assert_two_lines(done.stderr)
+
+
+def test_a_command_of_another_program_is_told_what_it_is_here_and_can_be_asked(shammah: Run) -> None:
+    assert (
+        'Type shammah models pull 1.5b; to ask it as a question, shammah -p "pull 1.5b"'
+        in shammah("pull", "1.5b").stderr
+    )
+    assert shammah("-p", "pull 1.5b").returncode == 0
+    assert shammah("pull a rope over a pulley, how?").returncode == 0
+
+
+def test_an_empty_name_of_a_conversation_begins_no_new_one(shammah: Run) -> None:
+    done = shammah("-r", "", "q")
+
+    assert (done.returncode, done.stdout) == (1, "")
     assert_two_lines(done.stderr)
 
 

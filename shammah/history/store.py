@@ -168,7 +168,7 @@ class Store:
         if not start or not rows:
             raise HistoryError(
                 f"There is no conversation {id_or_prefix.strip() or 'without a name'}",
-                hint="See the list with: shammah history list",
+                hint="See the list: /sessions in the chat, shammah history list in a shell",
             )
         if len(rows) > 1 and not exact:
             names = ", ".join(row["id"] for row in rows[:5]) + (" and more" if len(rows) > 5 else "")

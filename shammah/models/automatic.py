@@ -125,7 +125,9 @@ def folder_to_load(name: str, local: Local, models: Path) -> Path:
         return _largest(target, models) or STARTER
     folder = store.prepared(models, target.repo)
     if folder is None:
-        raise ModelError(f"{target.name} is not on this machine", hint=f"Fetch it: shammah models pull {name}")
+        raise ModelError(
+            f"{target.name} is not on this machine", hint=f"Fetch it: shammah models pull {name or target.repo}"
+        )
     return folder
 
 

@@ -40,7 +40,7 @@ def fit(
     ids = encode([*system, *turns[-1]])
     raise ModelError(
         f"The question has {len(ids):,} tokens with its instructions; the model takes {context - room:,}",
-        hint="Shorten it or its files, or raise local.context with /set local.context",
+        hint="Shorten it or its files; a larger model takes more, up to local.context",
     )
 
 
