@@ -58,18 +58,24 @@ def comparison(folder: Path, peer: Peer | None, rounds: int) -> Section:
         if peer:
             commands[LLAMA] = reader(peer)
         # In turn, so that whatever else the machine does falls on all alike.
-        taken = [{name: measured(command) for name, command in commands.items()} for _ in range(rounds)]
+        taken, probes = [], []
+        for _ in range(rounds):
+            probes.append(measure_bandwidth(usable_processors()))
+            taken.append({name: measured(command) for name, command in commands.items()})
     found = {name: medians([one[name] for one in taken]) for name in commands}
     how = (
         f"Medians of {rounds} fresh processes of each kind, taken in turn; {usable_processors()} threads, "
         f"a prompt of {PROMPT} tokens, then {ANSWER} tokens, greedy."
     )
-    rows = [*_rows(found), predicted(folder, found["prepared"].decode)]
+    rows = [*_rows(found), predicted(folder, found["prepared"].decode, max(filter(None, probes), default=None))]
     return Section(f"{folder.name}: as downloaded, prepared, and llama.cpp", how, rows)
 
 
-def predicted(folder: Path, decode: float) -> Row:
-    """The speed that `shammah models list` would tell of this export here, against the one that was measured."""
+def predicted(folder: Path, decode: float, bandwidth: float | None) -> Row:
+    """The speed that `shammah models list` would tell of this export here, against the one that was measured.
+
+    `bandwidth` is the best of several probes, as the chat keeps the best of its starts.
+    """
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     hidden, heads = config["hidden_size"], config["num_attention_heads"]
     shape = Shape(
@@ -77,7 +83,7 @@ def predicted(folder: Path, decode: float) -> Row:
         config["intermediate_size"], config["vocab_size"], config["tie_word_embeddings"],
     )  # fmt: skip
     model = Model(folder.name, "instruct", shape, FREE, exists=True, listed_bytes=None, one_matrix=shape.shared)
-    speed = tokens_per_s(model, look(folder, measure_bandwidth(usable_processors())), PROMPT + ANSWER // 2)
+    speed = tokens_per_s(model, look(folder, bandwidth), PROMPT + ANSWER // 2)
     figure = f"{speed:.1f}/s, {speed / decode - 1:+.0%} of the measured".replace("%", " %")
     return Row("predicted decode, by a probe of the memory", figure, "within 30 %", abs(speed / decode - 1) <= 0.3)
 

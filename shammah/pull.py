@@ -15,8 +15,8 @@ from shammah.models.process import LoaderProcess
 from shammah.models.protocol import Downloading, Failed, Fetch, Listed, Prepared, Preparing, Reply
 from shammah.models.wanted import Source, licence_remark, named
 from shammah.paths import Home
-from shammah.screen.reports import duration
 from shammah.screen.safe_text import safe_text
+from shammah.screen.states import duration
 
 
 def pull(name: str, local: Local, reserve_gb: float, environment: Environment) -> None:

@@ -16,7 +16,9 @@ from shammah.history.store import Store
 from shammah.paths import Home
 from shammah.router import Facts
 from shammah.screen import reports
+from shammah.screen.doctor import findings
 from shammah.screen.printer import never_failing, output_told, screen_width
+from shammah.screen.rows import Rows, columns
 from shammah.screen.safe_text import safe_text
 
 
@@ -125,7 +127,7 @@ def _doctor(_given: argparse.Namespace, environment: Environment) -> None:
         trouble = [("trouble", f"{error}. {error.hint}.")]
     quiet = environment.hf_offline or config.routing.mode == "local" or not config.local.fetch
     hub = "" if quiet else environment.hf_endpoint
-    _print_rows([*trouble, *reports.doctor(home.folder, hub, folder, _claude(config, environment))])
+    _print_rows([*trouble, *findings(home.folder, hub, folder, _claude(config, environment))])
 
 
 def _claude(config: Config, environment: Environment) -> str:
@@ -253,10 +255,10 @@ def _store(environment: Environment) -> Iterator[Store]:
         yield store
 
 
-def _print_rows(rows: reports.Rows) -> None:
+def _print_rows(rows: Rows) -> None:
     safe = [(safe_text(name), safe_text(text)) for name, text in rows]
     width = screen_width(sys.stdout) if sys.stdout.isatty() else 10_000
-    _print("\n".join(reports.columns(safe, width)))
+    _print("\n".join(columns(safe, width)))
 
 
 def _print(text: str) -> None:

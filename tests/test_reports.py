@@ -9,7 +9,7 @@ import pytest
 from shammah.cli import run
 from shammah.errors import UsageError
 from shammah.screen.commands import find
-from shammah.screen.reports import columns
+from shammah.screen.rows import columns
 
 
 @pytest.mark.parametrize("width", [24, 80])

@@ -11,6 +11,7 @@ from shammah.errors import EngineError, UsageError
 from shammah.paths import STARTER
 from shammah.router import AskedFor, Mode
 from shammah.screen import reports
+from shammah.screen.doctor import findings
 from shammah.screen.endings import how_it_ended
 from shammah.screen.steps import Ask, Edit, Leave
 from shammah.session import Question
@@ -259,7 +260,7 @@ def doctor(chat: Chat, _argument: str) -> None:
         folder = chat.model_folder
     except EngineError:  # None is to run here; the providers are looked at all the same.
         folder = STARTER
-    chat.out.rows(reports.doctor(chat.settings.path.parent, chat.hub, folder, claude))
+    chat.out.rows(findings(chat.settings.path.parent, chat.hub, folder, claude))
 
 
 def shell(chat: Chat, argument: str) -> None:

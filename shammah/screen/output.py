@@ -17,7 +17,7 @@ from shammah.screen.printer import (
     plain_printer,
     screen_width,
 )
-from shammah.screen.reports import columns
+from shammah.screen.rows import columns
 from shammah.screen.safe_text import safe_text
 
 

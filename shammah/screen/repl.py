@@ -21,6 +21,7 @@ from shammah.screen.answer import receipt_line, sent_and_cost, show_answer
 from shammah.screen.commands import carry_out, is_command
 from shammah.screen.output import Output
 from shammah.screen.person import LineReader, Listener
+from shammah.screen.states import context_of, device, state_word, way
 from shammah.screen.steps import Ask, Edit, Leave, Step
 from shammah.screen.toolbar import Status, bottom_line
 from shammah.session import Outgoing, Question, Session
@@ -165,8 +166,8 @@ class Chat:
                 self.out.note("The answer reached its limit; generation.max_tokens or local.context sets it.")
             if self.mode == "cloud" and receipt.route.engine != "claude":
                 self.out.note(f"{receipt.route.why}.")  # Not who was asked for: that needs no /why.
-            device = reports.device(self.engines[receipt.route.engine])
-            self.out.note(receipt_line(receipt.route.engine, receipt.model, device, finish))
+            where = device(self.engines[receipt.route.engine])
+            self.out.note(receipt_line(receipt.route.engine, receipt.model, where, finish))
         self.tell_news(receipt.route.engine if receipt else "")
 
     def tell_news(self, answers: str) -> None:
@@ -410,11 +411,11 @@ class Chat:
         counted = last is None or last.route.engine == route.engine  # Others count in tokens of their own.
         status = Status(
             engine=engine.model,
-            state=reports.way(self.models.state) or reports.state_word(engine),
+            state=way(self.models.state) or state_word(engine),
             mode=self.mode,
             speed=finish.timing.tokens_per_s,
             filled=finish.usage.prompt_tokens + finish.usage.completion_tokens,
-            context=reports.context_of(engine) if counted else 0,
+            context=context_of(engine) if counted else 0,
         )
         return bottom_line(status, width)
 

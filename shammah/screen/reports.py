@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
-from shammah import __version__, machine
+from shammah import machine
 from shammah.cloud.prices import dollars
 from shammah.cloud.spending import Day
 from shammah.config import Config, settings, toml_text, value_of
@@ -17,89 +16,16 @@ from shammah.errors import EngineError
 from shammah.history.export import to_json, to_markdown
 from shammah.history.search import search
 from shammah.history.store import Cost, Store
-from shammah.local.client import Broken, Loading, LocalEngine, Ready
+from shammah.local.client import LocalEngine, Ready
 from shammah.message import Notice, Options, Timing, Usage
 from shammah.models import automatic, bootstrap, store
 from shammah.models.machine import memory
-from shammah.paths import STARTER, Home
 from shammah.router import Facts, choose
 from shammah.screen.answer import cost, sent_and_cost, size
+from shammah.screen.rows import Rows
+from shammah.screen.states import context_of, state_word, way
 from shammah.screen.toolbar import share
 from shammah.session import Outgoing, Receipt, Session
-
-Rows = list[tuple[str, str]]
-
-
-def state_word(engine: Engine) -> str:
-    """The engine's state in a word, with the cause where it failed."""
-    if not isinstance(engine, LocalEngine):
-        return "over the network"
-    match engine.state:
-        case Ready():
-            return "ready"
-        case Loading():
-            return "loading"
-        case Broken(error=error):
-            return f"failed: {error}"
-        case _:
-            return "not started"
-
-
-def way(state: bootstrap.State | None) -> str:
-    """How far the larger model is on its way, for the bottom line; "" where it is ready or none is wanted."""
-    if state is None or not state.model:  # None was chosen yet, or none is here and none may be fetched.
-        return ""
-    match state:
-        case bootstrap.Waiting(model=model):
-            return f"{short(model)}: looking for it"
-        case bootstrap.Downloading():
-            return f"{short(state.model)}: {_transfer(state)}"
-        case bootstrap.Preparing(model=model, step=step, share=share):
-            return f"{short(model)}: {step}, {share:.0%}".replace("%", " %")
-        case bootstrap.Loading(model=model):
-            return f"{short(model)}: loading"
-        case bootstrap.Failed(model=model, cause=cause):
-            said = cause.removeprefix(model)
-            return f"{short(model)} failed: {cause}" if said == cause else f"{short(model)}{said}"
-        case _:
-            return ""
-
-
-def short(model: str) -> str:
-    """A model's name without what all of the family share."""
-    return model.removeprefix("Qwen2.5-").removesuffix("-Instruct")
-
-
-def _transfer(state: bootstrap.Downloading) -> str:
-    parts = [f"{state.done / 1e6:,.0f} of {state.of / 1e6:,.0f} MB"]
-    if state.watching:
-        return f"{parts[0]}, fetched by another chat"
-    if state.rate > 0:
-        parts += [f"{state.rate / 1e6:.1f} MB/s", duration((state.of - state.done) / state.rate)]
-    return ", ".join(parts)
-
-
-def duration(seconds: float) -> str:
-    """Seconds in words, as "1 min 22 s".
-
-    >>> duration(82.4)
-    '1 min 22 s'
-    """
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
-
-
-def device(engine: Engine) -> str:
-    """Where the model runs, as its session tells; empty while it is not loaded, and for what runs elsewhere."""
-    return engine.state.device if isinstance(engine, LocalEngine) and isinstance(engine.state, Ready) else ""
-
-
-def context_of(engine: Engine) -> int:
-    """Tokens of conversation that the engine keeps; 0 while that is not known."""
-    return engine.state.context if isinstance(engine, LocalEngine) and isinstance(engine.state, Ready) else 0
 
 
 def options(config: Config) -> Options:
@@ -323,103 +249,3 @@ def export(session: Session, store: Store, form: str) -> str:
 
 def _when(moment: datetime) -> str:
     return moment.astimezone().strftime("%Y-%m-%d %H:%M")
-
-
-PACKAGES = (
-    "onnxruntime",
-    "onnxruntime-genai",
-    "onnx",
-    "huggingface-hub",
-    "anthropic",
-    "httpx2",
-    "numpy",
-    "tokenizers",
-    "jinja2",
-    "prompt-toolkit",
-)
-
-
-def doctor(folder: Path, endpoint: str, model: Path, claude: str) -> Rows:
-    """What works, what does not, and the next step for each.
-
-    `endpoint` is the hub to ask whether it answers, "" where it may not be asked; `model` the folder in use; `claude`
-    tells of the key and when it is used.
-    """
-    import platform  # Late: this report alone needs it.
-
-    from shammah.environment import worker_environment
-    from shammah.local.providers import provider_rows
-
-    return [
-        ("shammah", __version__),
-        ("python", f"{platform.python_version()} on {platform.system()} {platform.machine()}"),
-        *((name, _version(name)) for name in PACKAGES),
-        ("memory", str(memory())),
-        ("processors", _processors()),
-        ("starter", "ready to load" if (STARTER / "model.onnx").is_file() else "missing: install shammah again"),
-        *provider_rows(model, worker_environment()),
-        *(("model", f"{found.repo}, {found.bytes / 1e6:,.0f} MB") for found in store.stored(Home(folder).models)),
-        ("hub", _hub(endpoint)),
-        ("claude", claude),
-        ("folder", _folder(Home(folder))),
-    ]
-
-
-def _hub(endpoint: str) -> str:
-    import urllib.error  # Late: this report alone needs them.
-    import urllib.request
-
-    if not endpoint:
-        return "not asked: local mode, local.fetch is false, or HF_HUB_OFFLINE is set"
-    try:
-        with urllib.request.urlopen(urllib.request.Request(endpoint, method="HEAD"), timeout=5):
-            return f"{endpoint} answers"
-    except urllib.error.HTTPError:
-        return f"{endpoint} answers"
-    except (OSError, ValueError) as cause:
-        reason = getattr(cause, "reason", cause)
-        return f"{endpoint} does not answer: {reason}; check the network, a proxy, or HF_ENDPOINT"
-
-
-def _version(name: str) -> str:
-    from importlib import metadata  # Late: it brings email and zipfile, a tenth of the start.
-
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return f"missing: pip install {name}"
-
-
-def _processors() -> str:
-    physical, logical = machine.processors()
-    return f"{physical or '?'} physical, {logical or '?'} logical"
-
-
-def _folder(home: Home) -> str:
-    if not home.folder.exists():
-        return f"{home.folder} is made with the first question"
-    if not os.access(home.folder, os.W_OK):
-        return f"{home.folder} cannot be written to: change its rights, or set SHAMMAH_HOME to another folder"
-    return f"{home.folder} is there and can be written to"
-
-
-def columns(rows: Sequence[tuple[str, str]], width: int) -> list[str]:
-    """Rows as lines of two columns; on a narrow screen the text goes below its name, and without names it is alone."""
-    wide = max((len(name) for name, _ in rows), default=0)
-    if not wide:
-        return [line for _, text in rows for line in _wrapped(text, width)]
-    if wide + 24 > width:
-        return [line for name, text in rows for line in ([name] if name else []) + _wrapped(text, width, "    ")]
-    lines: list[str] = []
-    for name, text in rows:
-        wrapped = _wrapped(text, width - wide - 2)
-        lines.append(f"{name:<{wide}}  {wrapped[0]}".rstrip())
-        lines += [" " * (wide + 2) + line for line in wrapped[1:]]
-    return lines
-
-
-def _wrapped(text: str, room: int, indent: str = "") -> list[str]:
-    import textwrap
-
-    found = textwrap.wrap(text, max(room, 16), initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
-    return found or [""]
