@@ -4,7 +4,7 @@
     pip install -e '.[train]'
     python scripts/train_starter.py
 
-Takes about 80 minutes on two processors with bfloat16 units and a C++ compiler, twice that without the compiler. The
+Takes one to two hours on two processors with bfloat16 units; a C++ compiler, where there is one, halves a step. The
 same seed on the same machine gives the same model.
 """
 
@@ -75,7 +75,8 @@ def main() -> None:
     facts = read_facts()
     noise = Noise(read_synonyms(TEXT_FOLDER / "synonyms.md"), random.Random(given.seed))
     shape = Shape()
-    if steps_done(given.checkpoint):
+    before = json.loads((given.out / "training.json").read_text(encoding="utf-8")) if given.begin_with else {}
+    if given.begin_with or steps_done(given.checkpoint):
         tokenizer = Tokenizer.from_file(str(given.out / "tokenizer.json"))  # The ids that the network knows.
     else:
         tokenizer = train_tokenizer(tokenizer_samples(facts, noise, given.seed), shape.vocab_size)
@@ -83,6 +84,8 @@ def main() -> None:
         write_tokenizer(tokenizer, given.out)
     stream = Conversations(facts, tokenizer, noise, random.Random(given.seed + 1), read_held_out(EXAMS))
     network = Network(shape)
+    if given.begin_with:
+        network.load_state_dict(torch.load(given.begin_with)["states"][0])
     if shutil.which("c++"):
         Layer.forward = torch.compile(Layer.forward, dynamic=True)  # type: ignore[method-assign]
     print(f"{len(facts)} facts, {sum(p.numel() for p in network.parameters()) / 1e6:.1f} M parameters", flush=True)
@@ -97,6 +100,8 @@ def main() -> None:
         "steps": given.steps,
         "resumed_at_step": resumed_at,
         "seed": given.seed,
+        "steps_before": before.get("steps", 0) + before.get("steps_before", 0),
+        "minutes_before": before.get("minutes", 0) + before.get("minutes_before", 0),
         "minutes": round((time.monotonic() - started) / 60, 1),
         "final_loss": round(sum(losses[-50:]) / len(losses[-50:]), 4),
         "bytes": sum(path.stat().st_size for path in given.out.iterdir()),
@@ -117,6 +122,12 @@ def arguments() -> argparse.Namespace:
         "--checkpoint",
         type=Path,
         help="written every 500 steps; where it is there already, the training goes on from it, with other questions",
+    )
+    parser.add_argument(
+        "--begin-with",
+        type=Path,
+        metavar="CHECKPOINT",
+        help="begin with the network of a training on other text, the one that made the model in --out",
     )
     return parser.parse_args()
 
