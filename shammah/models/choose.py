@@ -83,7 +83,7 @@ class Fit:
     def text(self) -> str:
         """The prediction and the verdict in one line."""
         verdict = "fits" if not self.obstacles else "; ".join(one.text for one in self.obstacles)
-        speed = f"about {self.tokens_per_s:.0f} tokens/s"
+        speed = f"about {self.tokens_per_s:.{0 if self.tokens_per_s >= 9.95 else 1}f} tokens/s"
         return f"about {size_text(self.peak_bytes)} of memory · {speed} · {verdict}"
 
 
