@@ -4,8 +4,8 @@
     pip install -e '.[train]'
     python scripts/train_starter.py
 
-Takes one to two hours on two processors with bfloat16 units; a C++ compiler, where there is one, halves a step. The
-same seed on the same machine gives the same model.
+Takes about two hours on two processors with bfloat16 units; a C++ compiler, where there is one, makes steps shorter.
+The same seed on the same machine gives the same model.
 """
 
 from __future__ import annotations
