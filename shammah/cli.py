@@ -100,7 +100,7 @@ def _parsed(arguments: list[str]) -> Arguments:
 
 
 def _refuse_commands_of_others(words: Sequence[str]) -> None:
-    """Two or three words that another program takes as a command are no question, which might be sent and cost."""
+    """Up to three words that another program takes as a command are no question, which might be sent and cost."""
     if not words or words[0] not in _ELSEWHERE or len(words) > 3 or any(" " in word for word in words):
         return
     meant = " ".join(["shammah", _ELSEWHERE[words[0]], *words[1:]])
