@@ -24,8 +24,8 @@ from shammah.local.client import LocalEngine, ModelSpec
 from shammah.message import Message, Options, Piece
 from shammah.paths import STARTER
 
-EXAMS = [ROOT / "tests" / "data" / name for name in ("starter_heldout.jsonl", "starter_heldout_2.jsonl")]
-"""The second is by a third hand, who saw neither the training text nor the model nor the first."""
+EXAMS = sorted((ROOT / "tests" / "data").glob("starter_heldout*.jsonl"))
+"""By hands that saw neither the training text nor the model nor each other; the third asks later in conversations."""
 REPORT = ROOT / "docs" / "starter.md"
 REFUSAL = "i know only shammah itself"
 AIMS = {"on": 0.85, "off": 0.90, "follow": 0.75}
@@ -142,9 +142,10 @@ This page is written by `scripts/eval_starter.py --write`.
 {tables(results)}
 
 The questions were written before the training, by other hands than the training text, and the training stream refuses
-them. Those of the second exam were written just before this training, by someone who had seen neither the training text
-nor the first exam. An on-topic answer is right when it contains the command, setting or fact
-that any right answer must contain; a refusal when it says that it knows only shammah itself and names the way out.
+them. The first exam asks nearly all of them first in a conversation, the second by a hand that had not seen the first;
+the third asks them second to fifth, after turns on other subjects. An on-topic answer is right when it contains the
+command, setting or fact that any right answer must contain; a refusal when it says that it knows only shammah itself
+and names the way out.
 """
 
 

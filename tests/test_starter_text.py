@@ -12,6 +12,7 @@ import pytest
 
 from shammah.commandline import parser
 from shammah.config import settings
+from shammah.paths import STARTER
 from shammah.screen.commands import COMMANDS
 from shammah.subcommands import subcommands
 
@@ -111,10 +112,23 @@ def test_every_pattern_expands_to_a_question_without_brackets():
 
 def test_each_exam_is_large_enough_and_has_questions_of_every_kind():
     files = [path.read_text(encoding="utf-8") for path in sorted(EXAMS.glob("starter_heldout*.jsonl"))]
-    assert len(files) == 2
+    assert len(files) == 3
     for exam in ([json.loads(line) for line in file.splitlines()] for file in files):
         assert len({question["id"] for question in exam}) == len(exam) >= 150
         assert {question["kind"] for question in exam} == {"on", "off", "follow"}
+
+
+def test_an_answer_that_was_stopped_early_teaches_nothing_about_its_end():
+    tokenizers = pytest.importorskip("tokenizers")
+    from starter_training.conversations import IM_END, Conversations
+    from starter_training.noise import Noise
+
+    tokenizer = tokenizers.Tokenizer.from_file(str(STARTER / "tokenizer.json"))
+    stream = Conversations(FACTS, tokenizer, Noise({}, random.Random(1)), random.Random(1), frozenset())
+    answer = max((fact.answer for fact in FACTS.values()), key=len)
+    sample = stream.encode([("why?", answer), ("how?", answer)], stopped=True)
+    ends = [learnt for token, learnt in zip(sample.ids, sample.learnt, strict=True) if token == IM_END]
+    assert ends[-4:] == [False, False, False, True]  # Question and answer, twice.
 
 
 def test_the_training_stream_never_contains_a_question_of_the_exam():
