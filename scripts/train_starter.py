@@ -4,7 +4,7 @@
     pip install -e '.[train]'
     python scripts/train_starter.py
 
-Takes about two hours on two processors with bfloat16 units; a C++ compiler, where there is one, makes steps shorter.
+Takes about 80 minutes on two processors with bfloat16 units; a C++ compiler, where there is one, makes steps shorter.
 The same seed on the same machine gives the same model.
 """
 
@@ -27,9 +27,9 @@ _BEFORE_TORCH = {
     "MALLOC_MMAP_THRESHOLD_": "4000000000",
     "MALLOC_TRIM_THRESHOLD_": "8000000000",
     "MALLOC_TOP_PAD_": "100000000",
-    # A thread that waits for the other spins otherwise, on the processor that the other needs: with one more program
-    # at work on two processors a step takes five times as long.
-    "OMP_WAIT_POLICY": "PASSIVE",
+    # A thread that waits for the other spins some 50 microseconds, then sleeps. Without spinning a step takes 1.3
+    # times as long; with spinning to the end, where one more program is at work on two processors, five times.
+    "GOMP_SPINCOUNT": "20000",
 }
 if sys.platform == "linux" and "MALLOC_TRIM_THRESHOLD_" not in os.environ:
     os.environ.update(_BEFORE_TORCH)
@@ -47,6 +47,7 @@ from starter_training.conversations import (
 )
 from starter_training.corpus import TEXT_FOLDER, Fact, all_answers, expand, read_facts
 from starter_training.export import write
+from starter_training.muon import Muon
 from starter_training.network import Layer, Network, Shape
 from starter_training.noise import Noise, read_synonyms
 from tokenizers import Tokenizer
@@ -64,6 +65,11 @@ GARBLED = 0.3
 """Share of the tokens of a step that are questions without a known answer; they teach the first word to follow."""
 BEGINNINGS = (0.95, 0.92, 0.9, 0.97)
 """Share of conversations that break off after the first words of the answer, in each quarter of the training."""
+STRIDE = 8
+"""Conversations are filled up to multiples of so many tokens, so that steps have few different sizes."""
+WRITTEN_STRIDE = 128
+"""The same for the places whose next token is learnt."""
+IGNORED = -100
 FLAT, ROUNDED = 0.55, 0.9
 """Shares of the steps after which the rate begins to fall, and after which the weights are rounded as stored."""
 
@@ -113,7 +119,7 @@ def main() -> None:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=ROOT / "shammah" / "starter" / "model")
-    parser.add_argument("--steps", type=int, default=8_800)
+    parser.add_argument("--steps", type=int, default=12_000)
     parser.add_argument("--tokens", type=int, default=4096, help="tokens in one step")
     parser.add_argument("--rate", type=float, default=0.01, help="peak learning rate of Muon")
     parser.add_argument("--threads", type=int, default=2)
@@ -151,16 +157,16 @@ def train(network: Network, stream: Conversations, answers: int, given: argparse
     chosen = {id(p) for p in matrices}
     others = [p for p in [*network.parameters(), *chooser.parameters()] if id(p) not in chosen]
     optimisers = [
-        torch.optim.Muon(matrices, lr=given.rate, weight_decay=0.02, momentum=0.95, ns_steps=3),
+        Muon(matrices, lr=given.rate, weight_decay=0.02, momentum=0.95, rounds=3),
         torch.optim.AdamW(others, lr=given.rate * 0.3, betas=(0.9, 0.98), weight_decay=0.01, fused=True),
     ]
-    peaks = [group["lr"] for optimiser in optimisers for group in optimiser.param_groups]
+    peaks = [(group, group["lr"]) for optimiser in optimisers for group in optimiser.param_groups]
     network.train()
     losses: list[float] = []
     started = time.monotonic()
     known, unknown = given.tokens * (1 - GARBLED), given.tokens * GARBLED
-    parts = [batches(partial(stream.draw, share), _ids_of, known, given.seed) for share in BEGINNINGS]
-    prompts = batches(stream.garbled, len, unknown, given.seed)
+    parts = [batches(partial(stream.draw, share), _ids_of, known) for share in BEGINNINGS]
+    prompts = batches(stream.garbled, len, unknown)
     first_words = torch.tensor(stream.first_words())
     learners = [network, chooser, *optimisers]
     done = steps_done(given.checkpoint)
@@ -173,8 +179,8 @@ def train(network: Network, stream: Conversations, answers: int, given: argparse
             network.train_as_quantised(BITS, EMBEDDING_BITS)
             rounded = True
         share = schedule(step, given.steps)
-        for optimiser, peak in zip(optimisers, peaks, strict=True):
-            optimiser.param_groups[0]["lr"] = peak * share
+        for group, peak in peaks:
+            group["lr"] = peak * share
         samples = next(parts[min(len(parts) * step // given.steps, len(parts) - 1)])
         loss, choice_loss = loss_of(network, chooser, samples)
         (WRITING * loss + choice_loss).backward()
@@ -225,17 +231,25 @@ def schedule(step: int, steps: int) -> float:
 T = TypeVar("T")
 
 
-def batches(draw: Callable[[], T], length: Callable[[T], int], tokens: float, seed: int) -> Iterator[list[T]]:
-    """Batches of about `tokens` ids, each of things of like length, in random order."""
-    rng = random.Random(seed + 2)
+def batches(draw: Callable[[], T], length: Callable[[T], int], tokens: float) -> Iterator[list[T]]:
+    """Batches of about `tokens` ids, each of things of one rounded length.
+
+    So there are few sizes, and each is prepared for once: with every batch of a size of its own, more than half of the
+    time and gigabytes went into kernels made for sizes that never came again.
+    """
+    waiting: dict[int, list[T]] = {}
     while True:
-        drawn: list[list[T]] = [[]]
-        for thing in sorted((draw() for _ in range(3000)), key=length):
-            if drawn[-1] and (len(drawn[-1]) + 1) * length(thing) > tokens:
-                drawn.append([])
-            drawn[-1].append(thing)
-        rng.shuffle(drawn)
-        yield from drawn
+        thing = draw()
+        size = round_up(length(thing), STRIDE)
+        batch = waiting.setdefault(size, [])
+        batch.append(thing)
+        if (len(batch) + 1) * size > tokens:
+            yield waiting.pop(size)
+
+
+def round_up(number: int, stride: int) -> int:
+    """The next multiple of the stride."""
+    return -(-number // stride) * stride
 
 
 def _ids_of(sample: Sample) -> int:
@@ -249,7 +263,7 @@ def loss_of(network: Network, chooser: nn.Linear, samples: list[Sample]) -> tupl
     at one place and early, instead of through the words that answers begin with. It is asked for twice: after some
     layers, where the places that write the answer can look it up, and at the end, where the first word is written.
     """
-    length = max(len(sample.ids) for sample in samples)
+    length = round_up(max(len(sample.ids) for sample in samples), STRIDE)
     ids = torch.full((len(samples), length), END_OF_TEXT)
     learnt = torch.zeros((len(samples), length), dtype=torch.bool)
     for row, sample in enumerate(samples):
@@ -257,10 +271,15 @@ def loss_of(network: Network, chooser: nn.Linear, samples: list[Sample]) -> tupl
         learnt[row, : len(sample.ids)] = torch.tensor(sample.learnt)
     rows, places, answers = zip(*((row, *choice) for row, s in enumerate(samples) for choice in s.choices), strict=True)
     decided, hidden = network.hidden_after(ids, torch.bfloat16, [DECIDED, len(network.layers)])
-    predicting = hidden[:, :-1][learnt[:, 1:]]
+    wanted = torch.where(learnt[:, 1:], ids[:, 1:], IGNORED).flatten()
+    counted = (wanted != IGNORED).nonzero().squeeze(1)
+    counted = F.pad(
+        counted, (0, round_up(len(counted), WRITTEN_STRIDE) - len(counted)), value=int((wanted == IGNORED).nonzero()[0])
+    )
+    predicting = hidden[:, :-1].flatten(0, 1)[counted]
     logits = F.linear(predicting, network.embedding.rounded_weight().to(hidden.dtype)).float()
     choices = chooser(torch.cat([output[list(rows), list(places)] for output in (decided, hidden)]).float())
-    written = F.cross_entropy(logits, ids[:, 1:][learnt[:, 1:]])
+    written = F.cross_entropy(logits, wanted[counted], ignore_index=IGNORED)
     return written, F.cross_entropy(choices, torch.tensor(answers * 2))
 
 
@@ -270,7 +289,7 @@ def following(network: Network, chooser: nn.Linear, prompts: list[list[int]], fi
     Both are read from the same place, and the choice is right more often where a question is asked in new words. No
     answer has to be known for this, so any words will do as a question.
     """
-    ids = torch.full((len(prompts), max(map(len, prompts))), END_OF_TEXT)
+    ids = torch.full((len(prompts), round_up(max(map(len, prompts)), STRIDE)), END_OF_TEXT)
     for row, prompt in enumerate(prompts):
         ids[row, : len(prompt)] = torch.tensor(prompt)
     last = network.hidden(ids, torch.bfloat16)[range(len(prompts)), [len(prompt) - 1 for prompt in prompts]]

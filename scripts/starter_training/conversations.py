@@ -115,8 +115,7 @@ class Conversations:
         Finding the right answer is harder than writing it out, and needs many more questions.
         """
         if self._rng.random() < beginnings:
-            turns = [self._single()] if self._rng.random() < 0.82 else self._with_follow_up()
-            return self.encode(turns, last_answer=BEGINNING)
+            return self._beginning()
         kind = self._rng.random()
         if kind < 0.45:
             return self.encode([self._single()])
@@ -126,6 +125,21 @@ class Conversations:
         if kind > 0.994:
             turns = self._several(16)
         return self.encode(turns)
+
+    def _beginning(self) -> Sample:
+        """A conversation up to the first words of its last answer.
+
+        Most questions of a real conversation are not its first, and have nothing to do with the one before. In most of
+        the longer ones the answers before were stopped early: they cost little to read, and leave the questions as
+        hard as they are.
+        """
+        kind = self._rng.random()
+        if kind < 0.42:
+            return self.encode([self._single()], last_answer=BEGINNING)
+        if kind < 0.55:
+            return self.encode(self._with_follow_up(), last_answer=BEGINNING)
+        turns = self._several(self._rng.choice([2, 2, 2, 3, 3, 4]))
+        return self.encode(turns, last_answer=BEGINNING, stopped=self._rng.random() < 0.7)
 
     def question(self, pattern: str, fact: Fact) -> str:
         """One way of typing the pattern's question, never one that is held out."""
@@ -173,11 +187,24 @@ class Conversations:
     def _several(self, count: int) -> list[Turn]:
         turns: list[Turn] = []
         while len(turns) < count:
-            turns += self._with_follow_up() if self._rng.random() < 0.35 else [self._single()]
+            kind = self._rng.random()
+            if kind < 0.25:
+                turns += self._with_follow_up()
+            elif kind < 0.33:
+                turns += self._asked_again()
+            else:
+                turns.append(self._single())
         return turns
 
-    def encode(self, turns: list[Turn], limit: int = 1020, last_answer: int = 0) -> Sample:
-        """The conversation as the chat template writes it, cut at `limit` tokens or after so many of the last answer."""
+    def _asked_again(self) -> list[Turn]:
+        fact = self._pick()
+        return [(self.question(self._rng.choice(fact.patterns), fact), fact.answer) for _ in range(2)]
+
+    def encode(self, turns: list[Turn], limit: int = 1020, last_answer: int = 0, stopped: bool = False) -> Sample:
+        """The conversation as the chat template writes it, cut at `limit` tokens or after so many of the last answer.
+
+        Where `stopped`, the answers before the last are stopped after a few tokens.
+        """
         ids: list[int] = []
         learnt: list[bool] = []
         choices: list[tuple[int, int]] = []
@@ -189,10 +216,13 @@ class Conversations:
         if self._rng.random() < 0.1:
             system = self._rng.choice(_SYSTEMS)
             add([IM_START, *self._encode("system\n" + system), IM_END, *self._encode("\n")], False)
-        for question, answer in turns:
+        for place, (question, answer) in enumerate(turns):
             add(self._prompt(question), False)
             choices.append((len(ids) - 1, self._numbers[answer]))
-            add([*self._encode(answer), IM_END], True)
+            written = self._encode(answer)
+            stop = self._rng.randint(2, 12) if stopped and place < len(turns) - 1 else len(written)
+            add(written[:stop], True)
+            add([IM_END], stop >= len(written))
             add(self._encode("\n"), False)
         if last_answer:
             limit = min(limit, choices[-1][0] + 1 + last_answer)
