@@ -444,13 +444,13 @@ OTHER_WAYS = ("exception", "end of input", "hang-up")
 FAULTY = """
 import sys
 from shammah.cli import run
-from shammah.screen import repl, reports
+from shammah.screen import asking, reports
 
 def fail(*_, **__):
     raise ZeroDivisionError("made up")
 
 if sys.argv[1] == "answering":
-    repl.show_answer = lambda events, **rest: (next(events), next(events), fail())
+    asking.show_answer = lambda events, **rest: (next(events), next(events), fail())
 else:
     reports.status = fail
 sys.exit(run(sys.argv[2:]))

@@ -25,7 +25,7 @@ from shammah.models.engines import LocalModels
 from shammah.models.wanted import settings_for
 from shammah.paths import Home
 from shammah.router import Facts
-from shammah.session import Question, Session
+from shammah.session import MARKED, Question, Session
 from shammah.settings import Save, Settings
 
 if TYPE_CHECKING:
@@ -51,6 +51,8 @@ class Parts:
 
 def chat(given: Arguments, environment: Environment) -> int:
     """The chat on a terminal, until the person leaves."""
+    from shammah.screen.asking import Asking
+    from shammah.screen.chosen import Chosen
     from shammah.screen.completion import ChatCompleter
     from shammah.screen.lines import LineKeyboard, LinePrompt
     from shammah.screen.output import Output
@@ -60,48 +62,54 @@ def chat(given: Arguments, environment: Environment) -> int:
     from shammah.screen.repl import Chat
     from shammah.screen.terminal import Terminal, knows_lines_only
     from shammah.screen.typeahead import Keyboard
+    from shammah.screen.welcome import welcome
 
     lines_only = knows_lines_only(environment.term)
     color = not lines_only and use_color(sys.stdout, environment.no_color, environment.term)
+    out = Output(sys.stdout, color, lines_only)
     terminal, keys, redraw = Terminal(lines_only), create_keyboard(), _Later()
     keyboard = LineKeyboard(terminal) if lines_only else Keyboard(keys, terminal)
 
     def ask_setup(save: Save) -> bool:
         from shammah.screen.setup import SetUp, field  # Late: few starts ask anything.
 
-        return SetUp(environment, talk.out, keyboard, field(keys, terminal, lines_only)).run(save) is not None
+        return SetUp(environment, out, keyboard, field(keys, terminal, lines_only)).run(save) is not None
 
     # Who names a model knows what to run; the next start without one asks.
     first = not (given.quiet or given.model or Home(environment.home).config.exists())
     with _parts(given, environment, redraw) as parts:
+        chosen = Chosen(parts.settings, parts.session, parts.engines, out)
         talk = Chat(
+            chosen=chosen,
+            asking=Asking(chosen, parts.session, parts.engines, out, keyboard),
             session=parts.session,
-            settings=parts.settings,
             engines=parts.engines,
             store=parts.store,
             spending=parts.spending,
-            out=Output(sys.stdout, color, lines_only),
+            out=out,
             keyboard=keyboard,
             ask_setup=ask_setup,
         )
         history = None if given.no_log else Home(environment.home).input_history
         prompt: Prompt | LinePrompt
         if lines_only:
-            prompt = LinePrompt(talk.out, terminal, history, environment.editor, talk.start)
+            prompt = LinePrompt(out, terminal, history, environment.editor, chosen.start)
         else:
             prompt = Prompt(
                 keyboard=keys,
                 completer=ChatCompleter(lambda: [summary.id for summary in parts.store.conversations()]),
                 history=history,
                 bottom_line=talk.bottom_line,
-                next_mode=talk.next_mode,
+                next_mode=chosen.next_mode,
                 color=color,
-                after_first_paint=talk.start,
+                editor=environment.editor,
+                after_first_paint=chosen.start,
                 while_resting=talk.read_ahead,
             )
         redraw.call = prompt.redraw
         with terminal.guarded(parts.engines.close, prompt.repaint):
-            talk.begin(given.files, _earlier(parts, given), quiet=given.quiet, private=given.private, first=first)
+            earlier = _earlier(parts, given)
+            welcome(talk, given.files, earlier, quiet=given.quiet, private=given.private, first=first)
             talk.run(prompt)
     return 0
 
@@ -109,7 +117,6 @@ def chat(given: Arguments, environment: Environment) -> int:
 def answer_once(given: Arguments, environment: Environment, question: str) -> int:
     """Answer one question on standard output; returns the exit status."""
     from shammah.oneshot import OneShot
-    from shammah.screen.actions import MARKED
     from shammah.screen.printer import use_color
     from shammah.screen.reports import options
 

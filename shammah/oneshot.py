@@ -13,9 +13,9 @@ from types import FrameType
 
 from shammah.config import Config
 from shammah.errors import EngineError
-from shammah.message import Event, Finish, Message, Notice, Options, Piece, Trimmed
+from shammah.message import Event, Message, Notice, Options, Piece, Trimmed
 from shammah.router import Facts
-from shammah.screen.answer import left_out, sent_and_cost
+from shammah.screen.answer import cut_short, left_out, sent_and_cost
 from shammah.screen.lines import drop_typed
 from shammah.screen.printer import (
     Printer,
@@ -118,12 +118,14 @@ class OneShot:
         return sys.stdin.readline().strip().lower() in ("y", "yes")
 
     def _end(self, receipt: Receipt, conversation: str) -> None:
-        if self._as_json:
+        if self._as_json:  # The object holds what is told below, too.
             with output_told():
                 print(json.dumps(as_object("".join(self._said), receipt, conversation), ensure_ascii=True))
             return
         with output_told():
             self._printer.end()
+        if receipt.finish.reason == "length":
+            self._remark(cut_short(receipt.route.engine))
         if self._verbose or (self._wants_claude and receipt.route.engine != "claude"):
             self._remark(receipt.route.why)
 
@@ -162,7 +164,7 @@ def in_a_shell(hint: str) -> str:
 
 def as_object(answer: str, receipt: Receipt, conversation: str) -> dict[str, object]:
     """What `--json` prints."""
-    finish: Finish = receipt.finish
+    finish = receipt.finish
     usage, timing = finish.usage, finish.timing
     return {
         "answer": answer,

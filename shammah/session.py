@@ -11,7 +11,6 @@ import contextlib
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from shammah.attachments import secret_in
 from shammah.attempts import Attempts
 from shammah.engine import Engine
 from shammah.errors import EngineError
@@ -19,9 +18,13 @@ from shammah.history.record import Record
 from shammah.history.store import Conversation, Origin, Store, Turn
 from shammah.message import Event, Finish, Message, Notice, Options, Trimmed
 from shammah.router import AskedFor, Facts, Route, choose
+from shammah.secret_signs import secret_in
 
+MARKED = "you marked it private"
+WHOLLY = "you keep this conversation private"
 KEPT = "you kept it on this machine"
 PRIVATE_IN_VIEW = "it was answered with what is private in view"
+"""Why a question stays here: see `Question.private`."""
 RETRY_LOCAL = "/retry local asks on this machine"
 
 
@@ -31,6 +34,7 @@ class Exchange:
 
     `private` says why the question must not leave this machine, `stays` why question and answer together must not: also
     an answer that only had something private in view may repeat it. Both are "" where they may.
+    `complete` tells that the answer came to its own end: not stopped, not failed, and not cut at a limit.
     """
 
     question: str
@@ -38,6 +42,7 @@ class Exchange:
     turn: int | None = None
     private: str = ""
     stays: str = ""
+    complete: bool = False
 
 
 @dataclass(frozen=True)
@@ -126,7 +131,7 @@ class Session:
             finish = finish or attempts.end("interrupted")
             record.stays(question.private)
             record.finish(finish)
-            self._keep(question, record, former)
+            self._keep(question, record, former, complete=finish.reason == "stop")
             if self.receipt:
                 self.receipt = replace(self.receipt, finish=finish)
         yield from record.notices()
@@ -184,14 +189,15 @@ class Session:
         self.left_out = 0
         return self.exchanges.pop()
 
-    def _keep(self, question: Question, record: Record, former: Exchange | None) -> None:
+    def _keep(self, question: Question, record: Record, former: Exchange | None, *, complete: bool) -> None:
         """Add the exchange; where asking again brought no answer, the one before stays."""
         if former and not record.answer:
             self.exchanges.append(replace(former, turn=record.turn or former.turn))
             return
         engine = self.receipt.route.engine if self.receipt else ""
         stays = _stays(question.private, engine, self.exchanges)
-        self.exchanges.append(Exchange(question.text, record.answer, record.turn, question.private, stays))
+        exchange = Exchange(question.text, record.answer, record.turn, question.private, stays, complete)
+        self.exchanges.append(exchange)
 
     # What the engines are given
 
@@ -297,7 +303,8 @@ def _remembered(turn: Turn, earlier: Sequence[Exchange]) -> Exchange:
     """The exchange of a turn; where asking again brought no answer, with the one before."""
     answered = next((one for one in [turn, *reversed(turn.former)] if one.answer), turn)
     stays = _stays(turn.private, answered.origin.engine, earlier)
-    return Exchange(turn.question, answered.answer, turn.id, turn.private, stays)
+    complete = answered.reason == "stop"
+    return Exchange(turn.question, answered.answer, turn.id, turn.private, stays, complete)
 
 
 def _told_what_stays(outgoing: Outgoing) -> Iterator[Notice]:

@@ -76,9 +76,9 @@ def _leaf(
 
 def _models(groups: Groups) -> None:
     _leaf(groups, "list", "the models and what they need", _models_list)
-    _leaf(groups, "pull", "fetch and prepare a model: a size, or OWNER/NAME on the hub", _models_pull, "NAME")
-    _leaf(groups, "use", "answer with this model: a size, auto, starter, OWNER/NAME, or a folder", _models_use, "NAME")
-    _leaf(groups, "remove", "delete a model from this disk", _models_remove, "NAME")
+    _leaf(groups, "pull", "fetch and prepare a model: a size, or OWNER/NAME on the hub", _models_pull, "NAME+")
+    _leaf(groups, "use", "answer with this model: a size, auto, starter, OWNER/NAME, or a folder", _models_use, "NAME+")
+    _leaf(groups, "remove", "delete a model from this disk", _models_remove, "NAME+")
 
 
 def _config(groups: Groups) -> None:
@@ -142,18 +142,12 @@ def _claude(config: Config, environment: Environment) -> str:
     return reports.claude(facts, cloud.warning)
 
 
-_HOW_TO_NAME = (
-    "The size is the name to type: shammah models pull 1.5b. For the Coder models type this first: "
-    "shammah config set local.variant coder"
-)
-
-
 def _models_list(_given: argparse.Namespace, environment: Environment) -> None:
     from shammah.config import load
+    from shammah.screen.catalogue import catalogue
 
-    config, home = load(Home(environment.home).config), Home(environment.home)
-    _print_rows(reports.catalogue(home.models, config))
-    _print_rows([("", _HOW_TO_NAME)])
+    home = Home(environment.home)
+    _print("\n".join(catalogue(home.models, load(home.config), _width())))
 
 
 def _models_pull(given: argparse.Namespace, environment: Environment) -> None:
@@ -161,35 +155,40 @@ def _models_pull(given: argparse.Namespace, environment: Environment) -> None:
     from shammah.pull import pull
 
     config = load(Home(environment.home).config)
-    pull(given.name, config.local, config.routing.reserve_ram_gb, environment)
+    pull(" ".join(given.name), config.local, config.routing.reserve_ram_gb, environment)
 
 
 def _models_remove(given: argparse.Namespace, environment: Environment) -> None:
     from shammah.config import load
     from shammah.models.store import remove
-    from shammah.models.wanted import Source, named
+    from shammah.models.wanted import Folder, Source, named
 
-    home = Home(environment.home)
-    found = named(given.name, variant=load(home.config).local.variant)
+    home, name = Home(environment.home), " ".join(given.name)
+    found = named(name, variant=load(home.config).local.variant)
+    if isinstance(found, Folder):
+        raise UsageError(f"{name} is a folder of your own", hint="Delete it yourself")
     if not isinstance(found, Source):
-        raise UsageError(f"{given.name} is a folder of your own", hint="Delete it yourself")
+        raise UsageError(
+            f"{name} is no model that can be deleted", hint="shammah models list shows what is on this disk"
+        )
     freed = remove(home.models, found.repo)
     _print(f"{found.name} is deleted; {freed / 1e6:,.0f} MB are free again.")
 
 
 def _models_use(given: argparse.Namespace, environment: Environment) -> None:
-    from shammah.config import load, set_value
+    from shammah.config import set_values
     from shammah.models.automatic import folder_to_load
-    from shammah.models.wanted import settings_for
+    from shammah.models.wanted import Source, settings_for, wanted
 
-    home = Home(environment.home)
-    for key, value in settings_for(given.name).items():
-        set_value(home.config, key, value)
-    _print(f"{given.name} is the model from now on; a running chat changes at its next question.")
+    home, name = Home(environment.home), " ".join(given.name)
+    config = set_values(home.config, settings_for(name))
+    target = wanted(config.local)
+    meant = f", that is {target.name}" if isinstance(target, Source) else ""
+    _print(f"{name} is the model from now on{meant}; a running chat changes at its next question.")
     try:
-        folder_to_load("", load(home.config).local, home.models)
+        folder_to_load("", config.local, home.models)
     except ModelError as error:
-        _print(f"{error}; shammah models pull {given.name} fetches it.")
+        _print(f"{error}; shammah models pull {name} fetches it.")
 
 
 def _config_path(_given: argparse.Namespace, environment: Environment) -> None:
@@ -257,8 +256,11 @@ def _store(environment: Environment) -> Iterator[Store]:
 
 def _print_rows(rows: Rows) -> None:
     safe = [(safe_text(name), safe_text(text)) for name, text in rows]
-    width = screen_width(sys.stdout) if sys.stdout.isatty() else 10_000
-    _print("\n".join(columns(safe, width)))
+    _print("\n".join(columns(safe, _width())))
+
+
+def _width() -> int:
+    return screen_width(sys.stdout) if sys.stdout.isatty() else 10_000
 
 
 def _print(text: str) -> None:

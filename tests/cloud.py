@@ -58,18 +58,20 @@ Made = Callable[..., Room]
 
 @pytest.fixture
 def make(tmp_path: Path) -> Iterator[Made]:
-    """Makes a room; `url` in place of the server's own."""
+    """Makes a room; `url` in place of the server's own, `environment_key` "" for a key that lies elsewhere."""
     rooms: list[Room] = []
 
     def made(
         answer: Play | None = None,
         *,
         url: str = "",
+        environment_key: str = KEY,
         patience: Patience = QUICK,
         **settings: object,
     ) -> Room:
         claude = Claude(answer).__enter__()
-        plan = CloudPlan(tmp_path, KEY, url or claude.url, Spending(tmp_path / "spending.db"), patience)
+        spending = Spending(tmp_path / "spending.db")
+        plan = CloudPlan(tmp_path, environment_key, url or claude.url, spending, patience)
         room = Room(claude, plan, Cloud(plan))
         room.cloud.want(Settings(**settings), "cloud")  # type: ignore[arg-type]
         rooms.append(room)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shammah.attachments import LIMIT, Attachment, named_files, read_file, secret_in, secret_reason, with_files
+from shammah.attachments import LIMIT, Attachment, named_files, read_file, secret_of, with_files
 from shammah.errors import UsageError
 
 posix = pytest.mark.skipif(os.name == "nt", reason="there are no device files and no modes on Windows")
@@ -137,78 +137,20 @@ def test_no_question_is_too_strange_to_look_for_files_in(question: str) -> None:
     assert isinstance(named_files(question), list)
 
 
-# What looks like a secret
+# Secrets
 
 
 @pytest.mark.parametrize(
-    "name",
+    ("name", "text", "told"),
     [
-        ".env", ".env.local", ".ENV", "prod.env", "id_rsa", "id_ed25519", "id_ecdsa_sk", "server.pem", "Server.KEY",
-        "a.p12", "a.pfx", "credentials", "credentials.json", "credentials.toml", ".netrc", "_netrc", ".pgpass",
-        ".npmrc", ".pypirc", ".git-credentials", "safe.kdbx", "secrets.yaml", "secret.txt", "login.ppk", "prod.tfvars",
-        ".env~", ".env.", "server.key.bak", ".server.key.swp", "#id_rsa#",
-        "~/.aws/credentials", ".ssh/config", "deep/.AWS/config", "/etc/ssl/private/site.key",
-    ],
-)  # fmt: skip
-def test_a_name_that_holds_secrets_is_known(name: str) -> None:
-    assert Path(name).name in secret_reason(name)
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "notes.txt",
-        "environment.py",
-        "env",
-        "key.py",
-        "monkey",
-        "keys.md",
-        "pem.txt",
-        "idea.txt",
-        "a\0b",
-        "",
-        ".",
-        "~no-one/x",
+        ("notes.txt", "Dear diary", ""),
+        (".env", "A=1", ".env holds secrets by its name"),
+        ("notes.txt", "-----BEGIN " + "PRIVATE KEY-----", "notes.txt holds what looks like a private key"),
     ],
 )
-def test_an_ordinary_name_is_no_secret(name: str) -> None:
-    assert secret_reason(name) == ""
-
-
-KEY_BLOCK = "-----BEGIN OPENSSH " + "PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEA\n"
-
-
-@pytest.mark.parametrize(
-    ("text", "what"),
-    [
-        (KEY_BLOCK, "a private key"),
-        ("-----BEGIN " + "PRIVATE KEY-----", "a private key"),
-        ("aws_access_key_id = AKIA" + "ABCDEFGHIJKLMNOP", "an AWS key"),
-        ("key: sk-ant-" + "api03-" + "x" * 40, "a key for Claude"),
-        ("OPENAI=sk-" + "a1" * 24, "a key for an API"),
-        ("git clone https://ghp_" + "a1" * 18 + "@github.com", "an access token"),
-    ],
-)
-def test_a_text_with_a_key_in_it_is_known_whatever_its_name(here: Path, text: str, what: str) -> None:
-    write(here / "notes.txt", f"Dear diary,\n{text}\nYours")
-    assert read_file("notes.txt").secret == f"notes.txt holds what looks like {what}"
-    assert secret_in(text) == f"The text holds what looks like {what}"
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "Type sk-ant-... here",
-        "-----BEGIN CERTIFICATE-----",
-        "-----BEGIN PUBLIC KEY-----",
-        "AKIAxyz",
-        "a task-ant-farm",
-    ],
-)
-def test_a_text_about_keys_is_no_secret(here: Path, text: str) -> None:
-    write(here / "notes.txt", text)
-    assert read_file("notes.txt").secret == ""
+def test_a_file_tells_whether_its_name_or_its_text_is_secret(here: Path, name: str, text: str, told: str) -> None:
+    write(here / name, text)
+    assert read_file(name).secret == told
 
 
 def test_a_file_that_a_question_names_tells_its_secret(here: Path) -> None:
@@ -216,21 +158,11 @@ def test_a_file_that_a_question_names_tells_its_secret(here: Path) -> None:
     assert [file.secret for file in named_files("what is in @.env?")] == [".env holds secrets by its name"]
 
 
-@posix
-def test_a_link_is_judged_by_what_it_leads_to_and_by_its_own_name(here: Path) -> None:
-    write(here / ".env", "A=1")
-    write(here / "plain", "A=1")
-    (here / "notes.txt").symlink_to(".env")
-    (here / "site.pem").symlink_to("plain")
-    (here / "loop").symlink_to("loop")
-    assert read_file("notes.txt").secret == ".env holds secrets by its name"
-    assert read_file("site.pem").secret == "site.pem holds secrets by its name"
-    assert secret_reason("loop") == ""
-
-
-@given(name=st.text())
-def test_no_name_is_too_strange_to_be_judged(name: str) -> None:
-    assert isinstance(secret_reason(name), str)
+def test_a_question_is_secret_by_its_own_text_or_by_one_of_its_files() -> None:
+    key, notes = "-----BEGIN " + "PRIVATE KEY-----", Attachment("notes.txt", "Dear diary")
+    assert secret_of("hello", [notes]) == ""
+    assert secret_of("hello", [notes, Attachment(".env", "A=1", "it is secret")]) == "it is secret"
+    assert secret_of(f"is {key} right?", [notes]) == "the question holds what looks like a private key"
 
 
 # Joining

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from shammah.cloud.access import Cloud, CloudPlan, check_key, unencrypted
-from shammah.cloud.key import Key, save
+from shammah.cloud.key import Found, Key, save
 from shammah.cloud.spending import Spending
 from shammah.config import Cloud as Settings
 from shammah.errors import CloudError
@@ -33,6 +33,8 @@ from tests.servers.claude import (
 )
 
 __all__ = ["make"]
+
+FOUND = Found(Key(KEY), "environment")
 
 
 # The budget
@@ -128,7 +130,7 @@ def test_a_key_that_is_none_is_told(tmp_path: Path) -> None:
     cloud.want(Settings(), "auto")
     assert cloud.state == "no key"
     assert "ANTHROPIC_API_KEY" in cloud.trouble
-    assert "Copy the key again" in cloud.way_out
+    assert cloud.way_out == "Copy the key again from the console into ANTHROPIC_API_KEY, and start again"
 
 
 def test_a_wrong_key_stays_wrong_until_it_is_another(tmp_path: Path) -> None:
@@ -209,21 +211,19 @@ def test_a_deprecated_model_answers_and_is_told_once(make: Made) -> None:
 
 def test_the_key_is_checked_with_one_free_call(make: Made) -> None:
     room = make()
-    check_key(room.plan)
+    check_key(FOUND, room.plan)
     assert {asked.path for asked in room.claude.asked} == {"/v1/models"}
     with pytest.raises(CloudError) as wrong:
-        check_key(replace(room.plan, environment_key="sk-ant-wrong"))
+        check_key(Found(Key("sk-ant-wrong"), "credentials.toml"), room.plan)
     assert wrong.value.trouble == "key"
-    with pytest.raises(CloudError, match="There is no key"):
-        check_key(replace(room.plan, environment_key=""))
     with pytest.raises(CloudError, match="refuses the connection"):
-        check_key(replace(room.plan, base_url="http://127.0.0.1:9"))
+        check_key(FOUND, replace(room.plan, base_url="http://127.0.0.1:9"))
 
 
 def test_a_sign_in_page_is_no_checked_key(make: Made) -> None:
     room = make(Page())
     with pytest.raises(CloudError, match="web page"):
-        check_key(room.plan)
+        check_key(FOUND, room.plan)
 
 
 # The address
@@ -258,7 +258,7 @@ def test_no_traceback_holds_the_key(make: Made) -> None:
         assert KEY not in "".join(whole.format())
         assert error.__context__ is None
         with pytest.raises(CloudError) as told:
-            check_key(replace(room.plan, environment_key="-".join(["sk", "ant", "canary"])))
+            check_key(Found(Key("-".join(["sk", "ant", "canary"])), "credentials.toml"), room.plan)
         whole = traceback.TracebackException.from_exception(told.value, capture_locals=True)
         assert "sk-ant-canary" not in "".join(whole.format())
 

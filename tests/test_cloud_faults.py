@@ -11,10 +11,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from shammah.cloud.exchange import Patience
+from shammah.cloud.key import Key, save
 from shammah.errors import CloudError
 from shammah.message import Event, Options, Spent, Waiting
 from tests.cloud import AT_ONCE, WHOLE, Made, make
@@ -30,6 +32,7 @@ from tests.servers.claude import (
     Play,
     Silence,
     Status,
+    event,
 )
 
 __all__ = ["make"]
@@ -47,10 +50,10 @@ def retries(events: Sequence[Event]) -> list[Waiting]:
 
 
 STATUSES = [
-    (Status(401, "invalid x-api-key"), "does not accept the key", "setup", "key", 1),
+    (Status(401, "invalid x-api-key"), "does not accept the key", "ANTHROPIC_API_KEY", "key", 1),
     (Status(402, "No credit"), "No credit is left", "Billing", "credit", 1),
     (Status(400, "Your credit balance is too low to access the API"), "No credit is left", "Billing", "credit", 1),
-    (Status(403, "Your key may not use this"), "This key may not do that: Your key", "setup", "refused", 1),
+    (Status(403, "Your key may not use this"), "This key may not do that: Your", "ANTHROPIC_API_KEY", "refused", 1),
     (Status(403, page="<html>Blocked</html>"), "refuses access (status 403)", "firewall", "offline", 1),
     (Status(404, f"model: {MODEL}"), f"There is no Claude model {MODEL}", "cloud.model", "model", 1),
     (Status(404, page="<html>Not here</html>"), "does not answer as Claude does", "ANTHROPIC_BASE_URL", "other", 1),
@@ -106,6 +109,43 @@ def test_each_fault_is_told_truly_with_a_next_step(
     assert len(room.claude.questions) == tries
     if not isinstance(play, Hangup | Page):
         assert room.spending.today().cost_usd == 0
+
+
+def error_in_the_stream(kind: str) -> Answer:
+    return Answer([], extra=[event({"type": "error", "error": {"type": kind, "message": "It is the key"}})])
+
+
+PLACES = {
+    "environment": "ANTHROPIC_API_KEY",
+    "credentials.toml": "shammah setup to give another key than the one in credentials.toml",
+    "keyring": "shammah setup to give another key than the one in the keyring",
+}
+
+
+@pytest.mark.parametrize("where", PLACES)
+@pytest.mark.parametrize(
+    ("play", "message"),
+    [
+        (Status(401, "invalid x-api-key"), "does not accept the key"),
+        (error_in_the_stream("authentication_error"), "does not accept the key"),
+        (Status(402, "No credit"), "No credit is left"),
+        (Status(400, "Your credit balance is too low"), "No credit is left"),
+        (error_in_the_stream("billing_error"), "No credit is left"),
+        (Status(403, "Your key may not use this"), "This key may not do that"),
+        (error_in_the_stream("permission_error"), "This key may not do that: It is the key"),
+    ],
+)
+def test_the_hint_about_a_key_names_the_place_where_it_was_found(
+    make: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str, play: Play, message: str
+) -> None:
+    ring = SimpleNamespace(get_password=lambda *_: KEY if where == "keyring" else None)
+    monkeypatch.setitem(sys.modules, "keyring", ring)
+    if where == "credentials.toml":
+        save(tmp_path, Key(KEY))
+    error = make(play, environment_key=KEY if where == "environment" else "").fails()
+
+    assert message in str(error)
+    assert [place for place, named in PLACES.items() if named.lower() in error.hint.lower()] == [where]
 
 
 def test_an_unknown_model_is_told_with_the_nearest_name(make: Made) -> None:

@@ -284,6 +284,23 @@ def test_continue_asks_nobody_that_a_question_would_not_be_sent_to(chat: Termina
     assert claude.heard == b""
 
 
+def test_continue_goes_on_with_an_answer_that_was_cut_and_not_with_a_complete_one(
+    home: Path, chat: Terminal, claude: Claude
+) -> None:
+    at_claude(chat)
+    assert "The answer reached its limit" in said(chat, "hello")
+    chat.ask("/set generation.max_tokens 100")
+    assert "and so." in said(chat, "/continue")
+    asked = len(claude.questions)
+    for line in ("/continue", "/continue cloud"):
+        assert "The last answer is complete hint: Type what you want to hear more of" in said(chat, line)
+    with opened(home, claude, "-c") as later:
+        later.wait_for("are back")
+        later.wait_ready()
+        assert "The last answer is complete" in said(later, "/continue")
+    assert len(claude.questions) == asked
+
+
 def test_where_nobody_can_answer_the_reports_say_so(home: Path) -> None:
     with terminal(home, columns=120) as keyless:
         keyless.wait_ready()

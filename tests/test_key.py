@@ -178,14 +178,17 @@ def test_without_the_package_there_is_no_keyring(home: Home, keyring: Callable[[
 
 
 def test_a_wrong_key_is_told_with_its_place(home: Home, keyring: Callable[[str], None]) -> None:
-    with pytest.raises(ConfigError, match="ANTHROPIC_API_KEY"):
+    with pytest.raises(ConfigError, match="ANTHROPIC_API_KEY") as told:
         find("a b", home.folder)
+    assert "into ANTHROPIC_API_KEY" in told.value.hint
     keyring("return 'a b'")
-    with pytest.raises(ConfigError, match="in the keyring"):
+    with pytest.raises(ConfigError, match="in the keyring") as told:
         find("", home.folder)
+    assert f"keyring set shammah {ENTRY}" in told.value.hint
     write(home, f'# mine\nother = 1\n{ENTRY} = "a b"\n')
-    with pytest.raises(ConfigError, match=r"credentials\.toml line 3"):
+    with pytest.raises(ConfigError, match=r"credentials\.toml line 3") as told:
         find("", home.folder)
+    assert "into credentials.toml" in told.value.hint
 
 
 def test_asking_for_a_key_changes_nothing_on_the_disk(home: Home) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from shammah import machine as system
+from shammah.models import automatic
+from shammah.models.automatic import PROBES, PROBES_APART
 from shammah.models.container import Container, container
 from shammah.models.instructions import instructions, linux_flags, mac_flags
 from shammah.models.machine import disk_free, look, measure_bandwidth, memory
@@ -149,3 +153,50 @@ def test_this_machine_is_seen_whole(tmp_path: Path) -> None:
     assert found.processors >= 1
     assert found.disk_free is not None
     assert found.bandwidth == 2e10
+
+
+def days_later(models: Path) -> None:
+    """What was kept is as old as a start some days later finds it."""
+    before = time.time() - 3 * PROBES_APART
+    os.utime(models / "machine.json", (before, before))
+
+
+def bandwidth(models: Path, probe: float | None, *, anew: bool = False) -> float | None:
+    """What a start takes for the bandwidth when its probe, where it makes one, tells this."""
+    return automatic.machine(models, anew=anew, probe=lambda _processors: probe).bandwidth
+
+
+def test_a_figure_of_the_same_day_is_not_measured_again(tmp_path: Path) -> None:
+    assert bandwidth(tmp_path, 8e9) == bandwidth(tmp_path, 24e9) == 8e9
+
+
+def test_a_figure_of_a_busy_day_is_raised_at_a_later_start_and_stays(tmp_path: Path) -> None:
+    found = []
+    for probe in (8e9, 24e9, 12e9):
+        found.append(bandwidth(tmp_path, probe))
+        days_later(tmp_path)
+    assert found == [8e9, 24e9, 24e9]
+
+
+def test_after_some_probes_the_best_counts_for_good(tmp_path: Path) -> None:
+    for _ in range(PROBES):
+        bandwidth(tmp_path, 20e9)
+        days_later(tmp_path)
+    assert bandwidth(tmp_path, 24e9) == 20e9
+
+
+def test_who_asks_for_it_measures_anew_at_any_time_and_lowers_nothing(tmp_path: Path) -> None:
+    assert bandwidth(tmp_path, 8e9) == 8e9
+    assert bandwidth(tmp_path, 24e9, anew=True) == 24e9
+    assert bandwidth(tmp_path, 9e9, anew=True) == 24e9
+
+
+def test_a_probe_that_told_nothing_is_made_again_at_the_next_start(tmp_path: Path) -> None:
+    assert bandwidth(tmp_path, None) is None
+    assert bandwidth(tmp_path, 24e9) == 24e9
+
+
+@pytest.mark.parametrize("kept", ["", "[]", "{}", '{"bytes_per_s": "fast"}', '{"bytes_per_s": 1, "probes": null}'])
+def test_what_is_kept_and_cannot_be_read_is_measured_again(tmp_path: Path, kept: str) -> None:
+    (tmp_path / "machine.json").write_text(kept, encoding="utf-8")
+    assert bandwidth(tmp_path, 24e9) == 24e9

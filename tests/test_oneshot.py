@@ -25,6 +25,7 @@ from tests.servers.claude import KEY, Claude, Status
 ROOT = Path(__file__).resolve().parent.parent
 SHAMMAH = [sys.executable, "-m", "shammah"]
 SHORT = ["--max-tokens", "8", "--temperature", "1", "--seed", "1"]
+CUT = "The answer reached its limit; generation.max_tokens or local.context sets it.\n"
 DEAD = {"ANTHROPIC_API_KEY": KEY, "ANTHROPIC_BASE_URL": "http://127.0.0.1:9"}
 """A key, and an address where nobody listens."""
 posix = pytest.mark.skipif(os.name == "nt", reason="signals and shells are others on Windows")
@@ -82,7 +83,7 @@ def assert_two_lines(text: str) -> None:
 
 
 def test_the_answer_alone_is_on_standard_output_and_kept(shammah: Run, home: Path) -> None:
-    done = shammah(*SHORT, "how do I change the model?")
+    done = shammah("--greedy", "how do I change the model?")
 
     [(question, answer, _)] = kept(home)
     assert (done.returncode, done.stderr) == (0, "")
@@ -126,6 +127,16 @@ def test_max_tokens_ends_an_answer_with_length(shammah: Run) -> None:
 
     assert given["finish"] == "length"
     assert given["usage"]["completion_tokens"] == 1
+
+
+def test_an_answer_that_was_cut_is_told_in_one_line_unless_quiet(shammah: Run) -> None:
+    cut = ["--max-tokens", "1", "how do I change the model?"]
+    told, quiet, as_json = shammah(*cut), shammah("-q", *cut), shammah("--json", *cut)
+
+    assert (told.returncode, told.stderr) == (0, CUT)
+    assert told.stdout.strip()
+    assert (quiet.stderr, as_json.stderr) == ("", "")
+    assert json.loads(as_json.stdout)["finish"] == "length"
 
 
 def test_piped_text_follows_the_question(shammah: Run, home: Path) -> None:
@@ -252,6 +263,26 @@ def test_what_was_sent_and_what_it_costs_is_told_on_standard_error_unless_quiet(
     assert quiet.stderr == ""
 
 
+def test_an_answer_of_claude_that_was_cut_is_told_with_the_settings_of_claude(shammah: Run) -> None:
+    with Claude() as claude:
+        at_claude = {"ANTHROPIC_API_KEY": KEY, "ANTHROPIC_BASE_URL": claude.url}
+        done = shammah("--cloud", "--max-tokens", "3", "hello", **at_claude)
+
+    assert (done.returncode, done.stdout) == (0, "Well, and\n")
+    cut, sent = done.stderr.splitlines()
+    assert cut == "The answer reached its limit; cloud.max_tokens or generation.max_tokens sets it."
+    assert "sent" in sent
+
+
+def test_a_wrong_key_in_the_environment_is_told_with_the_name_of_the_variable(shammah: Run) -> None:
+    with Claude() as claude:
+        done = shammah("--cloud", "hello", ANTHROPIC_API_KEY="sk-ant-wrong", ANTHROPIC_BASE_URL=claude.url)
+
+    assert done.returncode == 1
+    assert_two_lines(done.stderr)
+    assert "does not accept the key\nhint: Put another key into ANTHROPIC_API_KEY or unset it" in done.stderr
+
+
 def test_a_hint_names_what_is_typed_here_and_not_in_the_chat(shammah: Run) -> None:
     with Claude(Status(400, "Your credit balance is too low")) as claude:
         done = shammah("--cloud", "hello", ANTHROPIC_API_KEY=KEY, ANTHROPIC_BASE_URL=claude.url)
@@ -267,7 +298,7 @@ def test_what_there_is_to_know_of_the_key_is_told_on_standard_error(shammah: Run
     home.mkdir(mode=0o700)
     (home / "credentials.toml").write_text(f'anthropic_api_key = "{KEY}"\n')
     (home / "credentials.toml").chmod(0o644)
-    first, second = (shammah(*SHORT, "what?", ANTHROPIC_API_KEY="") for _ in range(2))
+    first, second = (shammah("--greedy", "what?", ANTHROPIC_API_KEY="") for _ in range(2))
 
     assert "now only you can. If others use this machine, make a new key" in first.stderr
     assert first.stdout.strip()
@@ -290,7 +321,7 @@ def test_a_home_that_cannot_be_made_is_told_and_no_log_does_without_it(shammah: 
 
 @posix
 def test_closed_standard_input_is_no_trouble(home: Path) -> None:
-    done = shell(home, "$shammah $short 'what is this?' <&-")
+    done = shell(home, "$shammah --greedy 'what is this?' <&-")
 
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.strip()
@@ -363,7 +394,7 @@ def test_an_answer_outlives_a_hang_up_where_that_is_ignored(home: Path, endless:
     line = f"trap '' HUP; $shammah -m {endless} --max-tokens 900 'tell me' > said & {begun}; kill -HUP $!; wait $!"
     done = shell(home, line)
 
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr) == (0, CUT)
 
 
 BEGUN = """

@@ -198,7 +198,7 @@ def test_the_program_can_be_installed_as_it_tells() -> None:
 def place(tmp_path: Path) -> Path:
     """A folder with what the commands need: git with something staged, notes, a home, and `shammah` on the path."""
     (tmp_path / "home").mkdir(mode=0o700)
-    (tmp_path / "home" / "config.toml").write_text("[generation]\nmax_tokens = 8\n[local]\nthreads = 1\n")
+    (tmp_path / "home" / "config.toml").write_text("[local]\nthreads = 1\n")
     for name in ("notes.md", "todo.md"):
         (tmp_path / name).write_text("- water the plants\n")
     (tmp_path / "bin").mkdir()

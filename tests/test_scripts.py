@@ -72,6 +72,12 @@ def test_a_finished_environment_is_ready(checkout: Any) -> None:
     assert environment.needed(_made(checkout), ()) == "ready"
 
 
+@pytest.mark.skipif(os.name == "nt", reason="a link needs a privilege on Windows")
+def test_a_checkout_that_is_reached_by_another_name_is_the_same(checkout: Any, tmp_path: Path) -> None:
+    (tmp_path / "other name").symlink_to(_made(checkout).root)
+    assert environment.needed(environment.Checkout(tmp_path / "other name"), ()) == "ready"
+
+
 def test_extras_that_are_there_already_are_no_reason_to_install(checkout: Any) -> None:
     _made(checkout, extras=("test", "train"))
     assert [environment.needed(checkout, extras) for extras in ((), ("test",))] == ["ready", "ready"]
@@ -378,6 +384,18 @@ def test_check_runs_every_tool_and_names_what_failed(capsys: pytest.CaptureFixtu
     assert checks.report([]) == 0
     assert checks.report(["lint", "tests"]) == 1
     assert capsys.readouterr().err.splitlines() == ["All checks passed.", "failed: lint, tests"]
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["-h"], ["tests", "--help"]])
+def test_check_prints_its_help_and_runs_nothing(tmp_path: Path, arguments: list[str]) -> None:
+    for name in ("check", "checks.py", "environment.py", "python_version.py"):
+        shutil.copy(SCRIPTS / name, tmp_path)
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / "check"), *arguments], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("Format, lint, types and tests")
+    assert "scripts/check --help" in done.stdout
 
 
 def test_check_looks_at_the_scripts_without_a_suffix_too() -> None:

@@ -327,6 +327,18 @@ def test_a_conversation_is_taken_up_with_its_system_prompt_and_what_was_answered
     assert len(room.kept()) == 4
 
 
+def test_an_answer_that_came_to_its_own_end_is_known_as_complete_also_when_it_is_taken_up(room: Room) -> None:
+    broken = Script(["One ", "two."], fault=GONE, fault_at=1)
+    session = room.talk(broken, Script(["One ", "two."]))
+    room.ask("Failed")
+    room.ask("Whole")
+    room.stop_after("Stopped", 1)
+    list(session.ask(Question("Cut"), room.know, Options(max_tokens=1), room.permit))
+    complete = [exchange.complete for exchange in session.exchanges]
+    session.resume(session.conversation)
+    assert complete == [exchange.complete for exchange in session.exchanges] == [False, True, False, False]
+
+
 def test_another_system_prompt_counts_from_the_next_question_and_is_kept(room: Room) -> None:
     session = room.talk(Script(["One."]), system="Old")
     room.ask("First")

@@ -303,6 +303,14 @@ def test_a_wrong_key_can_be_passed_over(home: Home) -> None:
     assert answers.consent.key is None
 
 
+def test_a_wrong_key_in_the_environment_is_told_with_what_to_do(home: Home) -> None:
+    with Claude() as claude:
+        where = {"anthropic_key": TYPED_KEY, "anthropic_base_url": claude.url}
+        answers, person = interview(home, "starter", "yes", "yes", **where)
+    assert person.said[-1].endswith("Put another key into ANTHROPIC_API_KEY or unset it, and start again.")
+    assert answers.consent.key is None
+
+
 def test_a_key_that_cannot_be_checked_is_kept(home: Home) -> None:
     with Claude() as claude:
         nobody = claude.url

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from shammah.cloud.engine import ClaudeEngine
 from shammah.cloud.exchange import Patience
-from shammah.cloud.key import Found, Key, find
+from shammah.cloud.key import Found, find
 from shammah.cloud.link import Link
 from shammah.cloud.spending import Spending
 from shammah.config import Cloud as Settings
@@ -68,18 +68,17 @@ class Cloud:
         """Claude, None in mode local and without a key."""
         self._plan = plan
         self._search = _Search(plan)
-        self._taken: Found | Notice | None = None
-        self._key: Key | None = None
+        self._key: Found | Notice = Notice("The key for Claude has not been looked for yet", "Ask again")
+        """The key, or why there is none."""
         self._link: Link | None = None
         self._wanted: Settings | None = None
-        self._missing = Notice("The key for Claude has not been looked for yet", "Ask again")
         self._met: _Met | None = None
         self._told: set[str] = set()
 
     @property
     def state(self) -> CloudState:
         """Whether Claude can be asked."""
-        if self._key is None:
+        if isinstance(self._key, Notice):
             return "no key"
         return STATES[self._met.error.trouble] if self._met and self._met.counts() else "ready"
 
@@ -95,8 +94,8 @@ class Cloud:
 
     @property
     def _obstacle(self) -> Notice:
-        if self._key is None:
-            return self._missing
+        if isinstance(self._key, Notice):
+            return self._key
         met = self._met
         return Notice(str(met.error), met.error.hint) if met and met.counts() else Notice("")
 
@@ -115,17 +114,15 @@ class Cloud:
             self._let_go()
             return
         self._take(self._search.result())
-        if self._wanted is not None and wanted.daily_budget_usd != self._wanted.daily_budget_usd:
+        before, self._wanted = self._wanted, wanted
+        if before and before.daily_budget_usd != wanted.daily_budget_usd:
             self._forget_budget()
-        if self._key is None:
-            self._wanted = wanted
+        if isinstance(self._key, Notice):
             return
         if self._link is None:
             self._link = Link(self._key, self._plan.base_url, self._plan.patience)
-            self.engine = None
-        if self.engine is None or wanted != self._wanted:
+        if self.engine is None or wanted != before:
             self.engine = ClaudeEngine(self._link, wanted, self._plan.spending, self._plan.patience, self._note)
-        self._wanted = wanted
 
     def import_ahead(self) -> None:
         """Import the SDK in the background, where Claude may be asked at all."""
@@ -137,8 +134,7 @@ class Cloud:
 
         Where Claude is `asked`, also what there is to say of its address.
         """
-        found = self._search.found
-        notices = [found.notice] if found and found.notice else []
+        notices = [self._key.notice] if isinstance(self._key, Found) and self._key.notice else []
         if self._link and self._wanted and (text := self._link.advice(self._wanted.model)):
             notices.append(Notice(text))
         if asked and self.warning:
@@ -158,13 +154,11 @@ class Cloud:
 
     def _take(self, result: Found | Notice) -> None:
         """Use the key that was found; one that was stored since then begins with a clean sheet, also the same one."""
-        if result is self._taken:
+        if result is self._key:
             return
-        key = result.key if isinstance(result, Found) else None
-        self._missing = result if isinstance(result, Notice) else Notice("")
-        if key != self._key:
+        if not _is_same(result, self._key):
             self._let_go()
-        self._taken, self._key, self._met = result, key, None
+        self._key, self._met = result, None
 
     def _note(self, error: CloudError | None) -> None:
         """An engine tells how a question went."""
@@ -196,14 +190,9 @@ class _Search:
     def __init__(self, plan: CloudPlan) -> None:
         self._plan = plan
         self._file = Home(plan.folder).credentials
-        self._seen: object = self
+        self._seen: object = self  # Equal to no signature, so that the first look searches.
         self._answers: queue.SimpleQueue[Found | Notice] | None = None
         self._result: Found | Notice = Notice("The keyring has not answered yet", "Unlock it, and ask again")
-
-    @property
-    def found(self) -> Found | None:
-        """What was found last."""
-        return self._result if isinstance(self._result, Found) else None
 
     def result(self) -> Found | Notice:
         """The key, or why there is none."""
@@ -241,16 +230,20 @@ class _Search:
         return found.st_mtime_ns, found.st_size, found.st_ino
 
 
-def check_key(plan: CloudPlan) -> None:
-    """Ask one free thing of Claude with the key: the models that it may use.
+def _is_same(one: Found | Notice, other: Found | Notice) -> bool:
+    """Whether both are the same key from the same place: its faults are told with the place."""
+    if isinstance(one, Notice) or isinstance(other, Notice):
+        return False
+    return (one.key, one.where) == (other.key, other.where)
+
+
+def check_key(found: Found, plan: CloudPlan) -> None:
+    """Ask one free thing of Claude with a key: the models that it may use.
 
     Raises:
-        CloudError: there is no key, it is wrong, or Claude cannot be reached.
+        CloudError: it is wrong, or Claude cannot be reached.
     """
-    found = find(plan.environment_key, plan.folder)
-    if found is None:
-        raise CloudError(NO_KEY.text, hint=NO_KEY.hint, trouble="key")
-    link = Link(found.key, plan.base_url, plan.patience)
+    link = Link(found, plan.base_url, plan.patience)
     try:
         link.models()
     finally:

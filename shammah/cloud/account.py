@@ -30,18 +30,21 @@ class Account:
         self._spending = spending
         self._model = request.model
         self._unread = Billed(input=size // BYTES_PER_TOKEN)
+        """An estimate of the request, for as long as the other side has not counted it."""
         self._sent = 0
         self._before: list[tuple[Billed, bool]] = []
+        """What each try before this one came to, and whether that was its final count."""
         self._now: Billed | None = None
+        """What this try has come to; None until something has left."""
         self._final = False
         self._said = 0
+        """About so many tokens of this try have come, shown or thought."""
 
     def take(self, told: Told) -> None:
         """Take note of what was told of the request."""
         match told:
             case Sent(count):
                 self._sent += count
-                # Until the other side counts, what it has to read is estimated.
                 self._now = self._now or self._unread
             case Counted(billed, final):
                 self._now, self._final = billed, final

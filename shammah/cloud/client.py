@@ -24,7 +24,7 @@ from shammah.cloud.stream import Reading
 if TYPE_CHECKING:
     from anthropic.types import MessageParam
 
-    from shammah.cloud.key import Key
+    from shammah.cloud.key import Found, Key
 
 API_VERSION = "2026-10-21"
 """The form of the events that `stream` reads."""
@@ -66,11 +66,13 @@ _watch: ContextVar[_Watch] = ContextVar("watch")
 class Client:
     """A connection to Claude at one address, with one key."""
 
-    def __init__(self, key: Key, base_url: str, patience: Patience) -> None:
-        _silence()
-        self._key = key
+    def __init__(self, found: Found, base_url: str, patience: Patience) -> None:
+        _silence_loggers()
+        self._key = found.key
         self._patience = patience
-        self._peer = faults.Peer(faults.host_of(base_url), patience.silence_s, lambda text: _hide(text, key))
+        self._peer = faults.Peer(
+            faults.host_of(base_url), patience.silence_s, found.where, lambda text: _hide(text, found.key)
+        )
         timeout = httpx2.Timeout(patience.silence_s, connect=patience.connect_s)
         self._anthropic = anthropic.AsyncAnthropic(
             api_key="filled in when it is sent",
@@ -112,7 +114,7 @@ class Client:
         try:
             # As it came: the SDK takes a web page for a list of models and stumbles over it.
             response = await self._anthropic.get("/v1/models?limit=1000", cast_to=httpx2.Response)
-            faults.check_answer(response.headers)
+            faults.refuse_page(response.headers)
             return [model["id"] for model in response.json()["data"] if model.get("lifecycle") != "retired"]
         except Exception as cause:
             fault = faults.of(cause, self._peer, "")
@@ -138,7 +140,7 @@ class Client:
                 stream=True,
             )
         async with stream:
-            faults.check_answer(stream.response.headers)
+            faults.refuse_page(stream.response.headers)
             yield self._events(stream.response)
 
     async def _events(self, response: httpx2.Response) -> AsyncIterator[str]:
@@ -195,7 +197,7 @@ async def _drain(events: AsyncIterator[str]) -> None:
         return
 
 
-def _silence() -> None:
+def _silence_loggers() -> None:
     for name in SILENT_LOGGERS:
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
 

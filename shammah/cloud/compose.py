@@ -22,7 +22,7 @@ def compose(messages: Sequence[Message], options: Options, model: str, max_token
             said[-1] = (each.role, f"{said[-1][1]}\n\n{_clean(each.content)}")
         else:
             said.append((each.role, _clean(each.content)))
-    return Request(model, _most(options, max_tokens), system, tuple(said))
+    return Request(model, _limit(options, max_tokens), system, tuple(said))
 
 
 def ignored(options: Options) -> list[str]:
@@ -30,7 +30,7 @@ def ignored(options: Options) -> list[str]:
     return [name for name in IGNORED if getattr(options, name) is not None]
 
 
-def _most(options: Options, max_tokens: int) -> int:
+def _limit(options: Options, max_tokens: int) -> int:
     # The default is meant for models on this machine; only what a person has chosen shortens Claude's answers.
     chosen = options.max_tokens if options.max_tokens != Options.max_tokens else max_tokens
     return min(chosen, max_tokens)

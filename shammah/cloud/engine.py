@@ -77,7 +77,8 @@ class _Answer:
         self._account = account
         self._patience = patience
         self._tally = Tally()
-        self._pieces = 0
+        self._shown = 0
+        """Tokens of the pieces, as estimated."""
         self._thinks = False
 
     def events(self) -> Iterator[Event]:
@@ -133,9 +134,9 @@ class _Answer:
 
     def _piece(self, text: str) -> Iterator[Event]:
         tokens = estimated_tokens(text)
-        before, self._pieces = self._pieces, self._pieces + tokens
+        before, self._shown = self._shown, self._shown + tokens
         yield Piece(text, tokens)
-        if before // TELL_EVERY != self._pieces // TELL_EVERY:
+        if before // TELL_EVERY != self._shown // TELL_EVERY:
             yield self._account.spent()
 
     def _over(self, stop_reason: str) -> Generator[Event, None, Fault | None]:
@@ -166,10 +167,10 @@ class _Answer:
         self._tally.see(self._account.spent())
         told = (str(error), error.hint) if error else ("", "")
         finish = self._tally.finish(reason, *told)
-        if self._pieces < 2 or self._thinks:
+        if self._shown < 2 or self._thinks:
             return finish
         # The speed was counted in estimated tokens; now they are known, unless some of them were thoughts.
-        scale = max(finish.usage.completion_tokens - 1, 0) / (self._pieces - 1)
+        scale = max(finish.usage.completion_tokens - 1, 0) / (self._shown - 1)
         timing = replace(finish.timing, tokens_per_s=finish.timing.tokens_per_s * scale)
         return replace(finish, timing=timing)
 

@@ -11,19 +11,20 @@ from shammah.errors import CloudError
 
 @dataclass(frozen=True)
 class Patience:
-    """Seconds: until a connection must stand, without a sign of life, in which a further try may begin, and for which
-    Claude counts as unreachable after it could not be reached.
-
-    `pauses_s` come before the second and the third try, where the other side does not say how long; shorter ones where
-    it could not be reached, since another engine may be asked instead.
-    """
+    """How long each kind of waiting may take, in seconds."""
 
     connect_s: float = 5.0
+    """Until a connection must stand."""
     silence_s: float = 30.0
+    """Without a sign of life."""
     retrying_s: float = 30.0
+    """From the question on; no further try begins after them."""
     unreachable_s: float = 30.0
+    """For which Claude counts as unreachable after it could not be reached."""
     pauses_s: tuple[float, float] = (1.0, 4.0)
+    """Before the second and the third try, where the other side does not say how long."""
     offline_pauses_s: tuple[float, float] = (0.5, 1.0)
+    """The same where it could not be reached: shorter, since another engine may be asked instead."""
 
 
 @dataclass(frozen=True)

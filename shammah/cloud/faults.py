@@ -20,14 +20,13 @@ import httpx2
 
 from shammah.cloud import known_models
 from shammah.cloud.exchange import Fault, RefusalError, TornError
+from shammah.cloud.key import ANOTHER_KEY, Where
 from shammah.errors import CloudError, CloudTrouble
 
 LATER = "Ask again in a while; /local answers on this machine meanwhile"
 NETWORK = "Check the connection, and the proxy where one is set; /local answers on this machine without it"
 PORTAL = "Open a web page in a browser: this network may ask for a sign-in first. Otherwise check ANTHROPIC_BASE_URL"
 ADDRESS = "Check ANTHROPIC_BASE_URL"
-KEY = "Run shammah setup to give another key; a key in ANTHROPIC_API_KEY comes before it"
-CREDIT = "Add credit under Billing at platform.claude.com, then /cloud; /local answers on this machine meanwhile"
 SHORTER = "Begin a new conversation with /new, or ask with less text"
 SAID = 200
 """Characters of the other side's own words that are passed on."""
@@ -47,10 +46,13 @@ class PortalError(Exception):
 
 @dataclass(frozen=True)
 class Peer:
-    """Who was asked: the host, the seconds it may be silent, and what takes the key out of its words."""
+    """Who was asked, and with which key: the host, the seconds it may be silent, where the key was found, and what
+    takes the key out of the other side's words.
+    """
 
     host: str
     silence_s: float
+    key_from: Where
     hide: Callable[[str], str]
 
     def quote(self, text: str) -> str:
@@ -75,10 +77,7 @@ def of(cause: BaseException, peer: Peer, model: str) -> Fault:
         case RefusalError():
             return _refused(cause.kind, str(cause), peer)
         case TornError():
-            return Fault(
-                _error(f"The answer broke off: {cause}", "Ask again to go on", "overloaded"),
-                again=True,
-            )
+            return Fault(_error(f"The answer broke off: {cause}", "Ask again to go on", "overloaded"), again=True)
         case PortalError():
             return Fault(_error(f"A web page came instead of an answer from {peer.host}", PORTAL, "offline"))
         case TimeoutError():
@@ -95,11 +94,11 @@ def stopped() -> Fault:
     return Fault(_error("Claude was switched off meanwhile", "Ask again", "other"))
 
 
-def check_answer(headers: httpx2.Headers) -> None:
-    """Refuse what is no stream of events.
+def refuse_page(headers: httpx2.Headers) -> None:
+    """Refuse a web page in place of an answer.
 
     Raises:
-        PortalError: it is a web page.
+        PortalError: it is one.
     """
     if "html" in headers.get("content-type", ""):
         raise PortalError
@@ -116,8 +115,9 @@ def _status(cause: anthropic.APIStatusError, peer: Peer, model: str) -> Fault:
     said = cause.api_message if isinstance(cause.api_message, str) else ""
     from_claude = cause.type is not None
     status, after = cause.status_code, _retry_after(cause.response.headers)
-    own = _by_meaning(status, f"{said} {cause.error_code or ''}", peer, model, after)
-    error = own if own and (from_claude or status in (401, 429, 529)) else _by_status(status, said, peer, after)
+    meant = _by_meaning(status, f"{said} {cause.error_code or ''}", peer, model, after)
+    # A server that stands between means the same by these three only.
+    error = meant if meant and (from_claude or status in (401, 429, 529)) else _by_status(status, said, peer, after)
     waiting_helps = status in (408, 409, 429) or status >= 500
     again = waiting_helps and error.trouble != "credit" and cause.response.headers.get("x-should-retry") != "false"
     return Fault(error, again, after, answered=True)
@@ -127,7 +127,7 @@ def _by_meaning(status: int, said: str, peer: Peer, model: str, after: float | N
     """The error by what Claude's own answer says; None where only the status tells."""
     match status:
         case 401:
-            return _error(f"{peer.host} does not accept the key", KEY, "key")
+            return _wrong_key(peer)
         case 400 | 402 | 403 | 429 if _SPENT.search(said):
             until = _regained(said)
             return _error(
@@ -136,9 +136,9 @@ def _by_meaning(status: int, said: str, peer: Peer, model: str, after: float | N
                 "credit",
             )
         case 402:
-            return _error("No credit is left in this key's account", CREDIT, "credit")
+            return _no_credit(peer)
         case 400 | 403 if _CREDIT.search(said):
-            return _error("No credit is left in this key's account", CREDIT, "credit")
+            return _no_credit(peer)
         case 413:
             return _error("The conversation is too long to be sent to Claude", SHORTER, "too long")
         case 400 if most := _MOST_TOKENS.search(said):
@@ -150,7 +150,7 @@ def _by_meaning(status: int, said: str, peer: Peer, model: str, after: float | N
         case 400 if _LONG.search(said):
             return _error(f"The conversation is longer than {model} can read: {peer.quote(said)}", SHORTER, "too long")
         case 404 if "model" in said or (model and model in said):
-            return unknown_model(model)
+            return _unknown_model(model)
         case 429:
             return _error(f"Claude takes no more requests from this account{_until(after)}", LATER, "limit")
         case 529:
@@ -164,7 +164,7 @@ def _by_status(status: int, said: str, peer: Peer, after: float | None) -> Cloud
         case 404:
             return _error(f"{peer.host} does not answer as Claude does (status 404)", ADDRESS, "other")
         case 403 if said:
-            return _error(f"This key may not do that{words}", KEY, "refused")
+            return _not_permitted(peer, said)
         case 403:
             hint = f"A proxy or a firewall may refuse it. {ADDRESS}"
             return _error(f"{peer.host} refuses access (status 403)", hint, "offline")
@@ -182,8 +182,26 @@ def _by_status(status: int, said: str, peer: Peer, after: float | None) -> Cloud
     return _error(f"Claude does not accept the request{words}", hint, "other")
 
 
-def unknown_model(model: str) -> CloudError:
-    """There is no such model."""
+def _wrong_key(peer: Peer) -> CloudError:
+    return _error(f"{peer.host} does not accept the key", _another_key(peer), "key")
+
+
+def _no_credit(peer: Peer) -> CloudError:
+    steps = f"Add credit under Billing at platform.claude.com, then /cloud; or {ANOTHER_KEY[peer.key_from]}"
+    hint = f"{steps}; /local answers on this machine meanwhile"
+    return _error("No credit is left in this key's account", hint, "credit")
+
+
+def _not_permitted(peer: Peer, said: str) -> CloudError:
+    return _error(f"This key may not do that: {peer.quote(said)}", _another_key(peer), "refused")
+
+
+def _another_key(peer: Peer) -> str:
+    step = ANOTHER_KEY[peer.key_from]
+    return f"{step[:1].upper()}{step[1:]}"
+
+
+def _unknown_model(model: str) -> CloudError:
     near, end = known_models.nearest(model), known_models.ends(model)
     hint = f"Did you mean {near}? Type /set cloud.model {near}" if near else "Change cloud.model: /set cloud.model NAME"
     over = f"; its end was announced for {end}" if end else ", or this key may not use it"
@@ -199,11 +217,14 @@ def _refused(kind: str, said: str, peer: Peer) -> Fault:
             message = "Claude takes no more requests from this account, and the answer broke off"
             return Fault(_error(message, LATER, "limit"), again=True)
         case "authentication_error":
-            return Fault(_error(f"{peer.host} does not accept the key", KEY, "key"))
+            return Fault(_wrong_key(peer))
         case "billing_error":
-            return Fault(_error("No credit is left in this key's account", CREDIT, "credit"))
+            return Fault(_no_credit(peer))
+        case "permission_error":
+            return Fault(_not_permitted(peer, said))
         case "api_error" | "timeout_error":
-            return Fault(_error("Claude has an error of its own, and the answer broke off", LATER, "overloaded"), True)
+            message = "Claude has an error of its own, and the answer broke off"
+            return Fault(_error(message, LATER, "overloaded"), again=True)
     return Fault(_error(f"Claude breaks off the answer: {peer.quote(said or kind)}", "Ask again", "other"))
 
 
@@ -268,9 +289,8 @@ def _network(error: BaseException, peer: Peer) -> Fault | None:
             )
             return Fault(_error(f"{host} does not speak TLS as it should: {error.reason}", hint, "offline"), again=True)
         case httpx2.ProxyError():
-            return Fault(
-                _error(f"The proxy does not let a request to {host} through", "Check HTTPS_PROXY", "offline"),
-            )
+            why = f"The proxy does not let a request to {host} through"
+            return Fault(_error(why, "Check HTTPS_PROXY", "offline"))
         case httpx2.UnsupportedProtocol() | httpx2.InvalidURL() | httpx2.LocalProtocolError() | UnicodeError():
             return Fault(_error(f"{host} cannot be asked: the address or the key has a wrong form", ADDRESS, "other"))
         case httpx2.ConnectTimeout():

@@ -33,9 +33,22 @@ SERVICE = "shammah"
 KEYRING_PATIENCE_S = 10.0
 """Seconds for the system to ask the person to unlock the keyring."""
 
+ANOTHER_KEY: dict[Where, str] = {
+    "environment": "put another key into ANTHROPIC_API_KEY or unset it, and start again",
+    "credentials.toml": "run shammah setup to give another key than the one in credentials.toml",
+    "keyring": "run shammah setup to give another key than the one in the keyring",
+}
+"""How a person gives another key, by where the one that was used lies."""
+
 _AROUND = " \t\r\n\v\f" + "\u00a0\u200b\ufeff" + "\"'`“”‘’"
 """What a paste may put around a key."""
-_HINT = "Copy the key again from the console, and run shammah setup"
+_COPY = "Copy the key again from the console"
+_COPY_THERE: dict[Where, str] = {
+    "environment": f"{_COPY} into ANTHROPIC_API_KEY, and start again",
+    "credentials.toml": f"{_COPY} into credentials.toml",
+    "keyring": f"{_COPY} with keyring set {SERVICE} {ENTRY}, and start again",
+}
+"""What to do about a text that is no key; the set-up asks for none while such a one lies there."""
 
 T = TypeVar("T")
 
@@ -51,7 +64,7 @@ class Key:
         wrong = _wrong(plain)
         if wrong:
             del text, plain
-            raise ConfigError(f"The key {wrong}", hint=_HINT)
+            raise ConfigError(f"The key {wrong}", hint=_COPY)
         self._plain = plain
 
     def reveal(self) -> str:
@@ -95,7 +108,7 @@ def find(environment_key: str, folder: Path) -> Found | None:
     Raises:
         ConfigError: one of them holds what is no key, or credentials.toml cannot be read or is no TOML.
     """
-    given = _taken(environment_key, "in ANTHROPIC_API_KEY")
+    given = _taken(environment_key, "in ANTHROPIC_API_KEY", "environment")
     del environment_key
     if given:
         return Found(_good(given), "environment")
@@ -128,13 +141,13 @@ def _wrong(plain: str) -> str:
     return f"holds {kind}, character {at} of {len(plain)}"
 
 
-def _taken(text: str, place: str) -> Key | ConfigError | None:
+def _taken(text: str, place: str, where: Where) -> Key | ConfigError | None:
     """The key in a text, None where that is blank; an error is returned, for `_good` to raise without the text."""
     plain = text.strip(_AROUND)
     if not plain:
         return None
     wrong = _wrong(plain)
-    return ConfigError(f"The key {place} {wrong}", hint=_HINT) if wrong else Key(plain)
+    return ConfigError(f"The key {place} {wrong}", hint=_COPY_THERE[where]) if wrong else Key(plain)
 
 
 def _good(taken: Key | ConfigError) -> Key:
@@ -162,7 +175,7 @@ def _stored(path: Path) -> Key | ConfigError | None:
     place = f"in {ENTRY}{source.place(ENTRY)}"
     if not isinstance(value, str):
         return ConfigError(f"The key {place} is no text", hint="Put it in quotes")
-    return _taken(value, place)
+    return _taken(value, place, "credentials.toml")
 
 
 def _closed_to_others(path: Path) -> Notice | None:
@@ -230,4 +243,4 @@ def _asked() -> Key | ConfigError | None:
         text = importlib.import_module("keyring").get_password(SERVICE, ENTRY)
     except Exception:  # Each backend raises errors of its own kind; this is the edge of a thread.
         return None
-    return _taken(text, "in the keyring") if isinstance(text, str) else None
+    return _taken(text, "in the keyring", "keyring") if isinstance(text, str) else None

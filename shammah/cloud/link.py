@@ -18,7 +18,7 @@ from shammah.errors import CloudError
 
 if TYPE_CHECKING:
     from shammah.cloud.client import Client
-    from shammah.cloud.key import Key
+    from shammah.cloud.key import Found
 
 Result = TypeVar("Result")
 
@@ -58,8 +58,8 @@ class Call:
 class Link:
     """One address and one key, connected from the first request until it is closed."""
 
-    def __init__(self, key: Key, base_url: str, patience: Patience) -> None:
-        self._key = key
+    def __init__(self, found: Found, base_url: str, patience: Patience) -> None:
+        self._found = found
         self._base_url = base_url
         self._patience = patience
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -160,7 +160,7 @@ class Link:
         if self._client is None:
             from shammah.cloud.client import Client
 
-            self._client = Client(self._key, self._base_url, self._patience)
+            self._client = Client(self._found, self._base_url, self._patience)
             # Whoever went away during the import is heard here, before anything is sent.
             await asyncio.sleep(0)
         return self._client

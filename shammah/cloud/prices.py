@@ -14,6 +14,7 @@ AS_OF = date(2026, 10, 24)
 CACHE_WRITE = 1.25
 """Times the price of input, for the five minutes that a conversation is kept."""
 CACHE_WRITE_HOUR = 2.0
+"""The same for an hour."""
 MILLION = 1_000_000
 
 
@@ -73,7 +74,9 @@ PRICES = {
     "claude-haiku-5-5": Price(0.1, 0.5, 0.01),
     "claude-haiku-4-5": Price(1, 5, 0.1),
 }
+"""By the model's name without its date."""
 LONG = {"claude-haiku-5-5": LongPrice(100_000, Price(0.5, 2.5, 0.05))}
+"""Models whose price rises with the length of the prompt."""
 
 HIGHEST = max(PRICES.values(), key=lambda price: (price.input, price.output, price.cache_read))
 """What a model of unknown price is counted at against the budget."""

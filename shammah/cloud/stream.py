@@ -18,10 +18,12 @@ class Reading:
     """Follows one stream, event by event."""
 
     def __init__(self) -> None:
-        self.billed = Billed()
-        self.begun = False
+        self._billed = Billed()
+        self._begun = False
         self._known: set[int] = set()
+        """The parts that have begun, by their number."""
         self._open: set[int] = set()
+        """Those of them that have not ended."""
         self._stop_reason: str | None = None
         self._half = ""
 
@@ -41,7 +43,7 @@ class Reading:
             return []
         if kind == "message_start":
             return self._start(_object(event.get("message")))
-        if not self.begun:
+        if not self._begun:
             raise TornError("it begins in the middle")
         match kind:
             case "content_block_start":
@@ -57,11 +59,11 @@ class Reading:
         return []
 
     def _start(self, message: Mapping[str, Any]) -> list[Told]:
-        if self.begun:
+        if self._begun:
             raise TornError("it begins twice")
-        self.begun = True
-        self.billed = _billed(self.billed, message.get("usage"))
-        return [Counted(self.billed)]
+        self._begun = True
+        self._billed = _billed(self._billed, message.get("usage"))
+        return [Counted(self._billed)]
 
     def _begin(self, index: int, block: Mapping[str, Any]) -> list[Told]:
         if index in self._known:
@@ -89,8 +91,8 @@ class Reading:
     def _count(self, event: Mapping[str, Any]) -> list[Told]:
         reason = _object(event.get("delta")).get("stop_reason")
         self._stop_reason = reason if isinstance(reason, str) else self._stop_reason
-        self.billed = _billed(self.billed, event.get("usage"))
-        return [Counted(self.billed, final=self._stop_reason is not None)]
+        self._billed = _billed(self._billed, event.get("usage"))
+        return [Counted(self._billed, final=self._stop_reason is not None)]
 
     def _over(self) -> Over:
         if self._stop_reason is None or self._open:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
-from shammah.config import Config, Local
+from shammah.config import Local
 from shammah.errors import HubError, ModelError
 from shammah.models import catalog, choose, store
 from shammah.models.catalog import Model
@@ -16,35 +20,51 @@ from shammah.models.wanted import Automatic, Folder, Source, named, wanted
 from shammah.paths import STARTER
 
 _MEASURED = "machine.json"
+PROBES = 5
+"""Probes after which the best counts for good."""
+PROBES_APART = 24 * 3600.0
+"""Seconds before a start measures again: a machine may be busy for hours."""
+SETUP_SECONDS = 1.5
+"""Of a probe at the set-up, longer than another since its answer is kept."""
+
+
+Probe = Callable[[int], float | None]
+"""Measures the bandwidth of the memory with that many processors; None where it could not."""
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One model of the family on this machine; `text` tells what it needs, and whether it fits."""
+class _Kept:
+    """The best figure of so many probes, and the seconds since the last one."""
 
-    name: str
-    repo: str
-    text: str
+    bandwidth: float | None = None
+    probes: int = 0
+    age: float = math.inf
+
+    @property
+    def settled(self) -> bool:
+        """Whether it counts without measuring again now."""
+        return self.probes >= PROBES or self.age < PROBES_APART
 
 
-def machine(models: Path, *, anew: bool = False) -> Machine:
-    """This machine now; the memory's bandwidth is measured once, and `anew` where it may have been busy then.
+def machine(models: Path, *, anew: bool = False, probe: Probe = measure_bandwidth) -> Machine:
+    """This machine now, with the best figure of all probes: one on each of the first days, and one now where `anew`.
 
-    What was measured is remembered beside the models; of two figures the higher one was less disturbed.
+    Other programs can only make a probe's figure lower. What is kept beside the models is therefore never lowered, and
+    measured again later: a busy moment does not choose the model for good.
     """
-    before = _remembered(models)
-    seen = look(models, before)
-    if before is not None and not anew:
+    kept = _kept(models)
+    seen = look(models, kept.bandwidth)
+    measured = None if kept.settled and not anew else probe(seen.processors)
+    if measured is None:
         return seen
-    bandwidth = max(filter(None, (before, measure_bandwidth(seen.processors))), default=None)
-    if bandwidth is not None and bandwidth != before:
-        _remember(models, bandwidth)
-    return replace(seen, bandwidth=bandwidth)
+    best = max(measured, kept.bandwidth or 0.0)
+    _keep(models, best, kept.probes + 1)
+    return replace(seen, bandwidth=best)
 
 
 def machine_anew(models: Path) -> Machine:
-    """The same with a new probe: for the set-up, whose figures a busy moment must not spoil for good."""
-    return machine(models, anew=True)
+    """The same with a new and longer probe."""
+    return machine(models, anew=True, probe=partial(measure_bandwidth, seconds=SETUP_SECONDS))
 
 
 def take(target: Automatic, models: Path, context: int, reserve_gb: float, *, may_fetch: bool) -> Source:
@@ -96,26 +116,12 @@ def check_before_fetch(source: Source, context: int, reserve_gb: float) -> None:
         choose.check_memory(found.needs, memory().total, min(context, found.context), reserve_gb, found.variant)
 
 
-def entries(models: Path, config: Config) -> list[Entry]:
-    """Every size of both variants, with what it needs here."""
-    here = {found.repo for found in store.stored(models) if found.prepared}
-    seen = machine(models)
-
-    def text(model: Model) -> str:
-        found = choose.fit(model, seen, config.local.context, config.routing.reserve_ram_gb, here)
-        return f"{model.download_text} to fetch · {model.licence} · {found.text}"
-
-    return [Entry(model.name, model.repo, text(model)) for model in catalog.FAMILY]
-
-
 def folder_to_load(name: str, local: Local, models: Path) -> Path:
     """The folder of a model that is on the disk: the one named, else the one that the settings ask for.
 
     Raises:
         ModelError: it is not on this machine.
     """
-    if name == "starter":
-        return STARTER
     target = named(name, variant=local.variant) if name else wanted(local)
     if target is None:
         return STARTER
@@ -140,14 +146,17 @@ def _source(model: Model) -> Source:
     return Source(model.name, model.repo)
 
 
-def _remembered(models: Path) -> float | None:
+def _kept(models: Path) -> _Kept:
+    path = models / _MEASURED
     try:
-        return float(json.loads((models / _MEASURED).read_text(encoding="utf-8"))["bytes_per_s"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return _Kept(float(found["bytes_per_s"]), int(found.get("probes", 1)), time.time() - path.stat().st_mtime)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
+        return _Kept()
 
 
-def _remember(models: Path, bandwidth: float) -> None:
+def _keep(models: Path, bandwidth: float, probes: int) -> None:
+    text = json.dumps({"bytes_per_s": bandwidth, "probes": probes}) + "\n"
     with contextlib.suppress(OSError):  # Then it is measured again at the next start.
         models.mkdir(mode=0o700, parents=True, exist_ok=True)
-        (models / _MEASURED).write_text(json.dumps({"bytes_per_s": bandwidth}) + "\n", encoding="utf-8")
+        (models / _MEASURED).write_text(text, encoding="utf-8")

@@ -79,13 +79,6 @@ class Fit:
         """The first obstacle as a sentence without its full stop; "" where there is none."""
         return f"{self.model.name} {self.obstacles[0].text}" if self.obstacles else ""
 
-    @property
-    def text(self) -> str:
-        """The prediction and the verdict in one line."""
-        verdict = "fits" if not self.obstacles else "; ".join(one.text for one in self.obstacles)
-        speed = f"about {self.tokens_per_s:.{0 if self.tokens_per_s >= 9.95 else 1}f} tokens/s"
-        return f"about {size_text(self.peak_bytes)} of memory · {speed} · {verdict}"
-
 
 @dataclass(frozen=True)
 class Choice:
@@ -156,6 +149,13 @@ def _obstacles(
         yield Obstacle("licence", "is for research only, and is taken when it is asked for by name")
     if not (model.exists or is_here):
         yield Obstacle("unknown", "is not known to exist as ONNX files")
+
+
+def speed_text(tokens_per_s: float) -> str:
+    """Tokens per second for a person: with a decimal below ten, and never none at all."""
+    if tokens_per_s < 0.05:
+        return "<0.1"
+    return f"{tokens_per_s:.{0 if tokens_per_s >= 9.95 else 1}f}"
 
 
 def room(available: int, reserve_gb: float) -> int:

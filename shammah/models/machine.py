@@ -8,7 +8,7 @@ import math
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,9 @@ PROBE_LEAST = 64 << 20
 PROBE_THREADS = 8
 """These fill the memory lines of most machines; more would wait for the interpreter."""
 PROBE_WINDOWS = 3
+SHORT_SECONDS = 0.003
+"""Less than a thread's turn on most systems, and enough to start all threads."""
+REST_SECONDS = 0.01
 _PIECE = 512 << 10
 
 
@@ -85,19 +88,22 @@ def disk_free(folder: Path) -> int | None:
     return None
 
 
-def measure_bandwidth(processors: int, seconds: float = 0.6) -> float | None:
+def measure_bandwidth(processors: int, seconds: float = 0.8) -> float | None:
     """Bytes per second that the processors read from memory together, in about `seconds`, with up to 256 MiB.
 
     None where the time was too short to fill enough memory for a true figure. It is read as a model's weights are, each
-    thread its own part. The best of three windows counts, so that another program's burst does not choose.
+    thread its own part. The best window counts, so that another program's burst does not choose: long ones, and short
+    ones with rests, since the system lets threads that have rested run at once, on a busy machine too.
     """
     pieces = _filled(PROBE_BYTES, time.perf_counter() + seconds / 2)
     threads = max(1, min(processors, PROBE_THREADS))
     if len(pieces) * _PIECE < PROBE_LEAST:
         return None
+    readers = [_Reader(pieces[start::threads]) for start in range(threads)]
     with ThreadPoolExecutor(threads) as pool:
-        windows = [_window(pool, pieces, threads, seconds / 2 / PROBE_WINDOWS) for _ in range(PROBE_WINDOWS)]
-    return max(windows)
+        found = [_window(pool, readers, seconds / 4 / PROBE_WINDOWS) for _ in range(PROBE_WINDOWS)]
+        found += _short_windows(pool, readers, time.perf_counter() + seconds / 4)
+    return max(found)
 
 
 def _filled(size: int, until: float) -> list[bytes]:
@@ -108,21 +114,33 @@ def _filled(size: int, until: float) -> list[bytes]:
     return pieces
 
 
-def _window(pool: ThreadPoolExecutor, pieces: Sequence[bytes], threads: int, seconds: float) -> float:
+def _short_windows(pool: ThreadPoolExecutor, readers: Sequence[_Reader], until: float) -> Iterator[float]:
+    while time.perf_counter() < until:
+        time.sleep(REST_SECONDS)
+        yield _window(pool, readers, SHORT_SECONDS)
+
+
+def _window(pool: ThreadPoolExecutor, readers: Sequence[_Reader], seconds: float) -> float:
     began = time.perf_counter()
-    counts = list(pool.map(lambda start: _read(pieces[start::threads], began + seconds), range(threads)))
+    counts: list[int] = list(pool.map(lambda reader: reader.read(began + seconds), readers))
     return sum(counts) / (time.perf_counter() - began)
 
 
-def _read(pieces: Sequence[bytes], until: float) -> int:
-    """Read pieces round and round until the time is over; returns the bytes.
+class _Reader:
+    """Reads its pieces round and round; the next window goes on where the last one ended, outside the caches."""
 
-    `ctypes.memmove` lets other threads run, and the landing place, always the same, stays in the processor's cache, so
-    that only the reading reaches the memory.
-    """
-    landing = ctypes.create_string_buffer(_PIECE)
-    for count, piece in enumerate(itertools.cycle(pieces), start=1):
-        ctypes.memmove(landing, piece, _PIECE)
-        if time.perf_counter() >= until:
-            return count * _PIECE
-    return 0
+    def __init__(self, pieces: Sequence[bytes]) -> None:
+        self._pieces = itertools.cycle(pieces)
+        self._landing = ctypes.create_string_buffer(_PIECE)
+
+    def read(self, until: float) -> int:
+        """Read until the time is over; returns the bytes.
+
+        `ctypes.memmove` lets other threads run, and the landing place, always the same, stays in the processor's cache,
+        so that only the reading reaches the memory.
+        """
+        for count, piece in enumerate(self._pieces, start=1):
+            ctypes.memmove(self._landing, piece, _PIECE)
+            if time.perf_counter() >= until:
+                return count * _PIECE
+        return 0

@@ -7,8 +7,12 @@ from pathlib import Path
 
 from shammah.config import Local
 from shammah.errors import ModelError
-from shammah.models import catalog
+from shammah.models import catalog, names
+from shammah.models.names import Name
 from shammah.models.store import is_repository
+
+LONGEST = 40
+"""Characters of a name that is no model's, as it is shown again."""
 
 
 @dataclass(frozen=True)
@@ -44,50 +48,83 @@ def wanted(local: Local) -> Wanted | None:
     Raises:
         ModelError: `local.repo` is neither a repository's name nor a folder with a model.
     """
-    if local.repo:
-        return None if local.repo == "starter" else named(local.repo, local.file, local.variant)
-    if local.size == "starter":
-        return None
-    return Automatic(local.variant) if local.size == "auto" else named(local.size, "", local.variant)
+    return named(local.repo, local.file, local.variant) if local.repo else named(local.size, "", local.variant)
 
 
-def named(name: str, file: str = "", variant: str = "instruct") -> Source | Folder:
-    """The model that a person names: a size, a repository, or a folder.
+def named(name: str, file: str = "", variant: str = "instruct") -> Wanted | None:
+    """The model that a person names: one of the family, a repository, or a folder; None for the starter.
+
+    Args:
+        name: What was typed.
+        file: The graph in a repository or a folder, "" for the best there is.
+        variant: What counts where the name says none.
 
     Raises:
-        ModelError: it is none of these.
+        ModelError: it names no model.
     """
-    if name.lower() in catalog.SIZES:
-        found = catalog.find(name.lower(), variant)
-        return Source(found.name, found.repo, file)
-    if folder := _folder(name):
-        return Folder(folder.name, folder) if (folder / "genai_config.json").is_file() else _export(folder, file)
-    if is_repository(name):
-        return Source(name.partition("/")[2], name, file)
-    raise ModelError(
-        f"There is no model {name}: it is no size, no repository OWNER/NAME and no folder with a model",
-        hint=f"Name one of starter, {', '.join(catalog.SIZES)}, a repository, or a folder",
-    )
+    if said := _said(name):
+        return _of_family(said, file, said.variant or variant)
+    return _elsewhere(name, file)
 
 
 def settings_for(name: str) -> dict[str, str]:
-    """The settings that make this model the one that answers.
+    """The settings that make this model the one that answers; a name without a variant leaves the variant as it is.
 
     Raises:
         ModelError: there is no such model.
     """
-    if name.lower() in ("starter", "auto", *catalog.SIZES):
-        return {"local.repo": "", "local.size": name.lower()}
-    found = named(name)
+    if said := _said(name):
+        variant = {"local.variant": said.variant} if said.variant else {}
+        return {"local.repo": "", "local.size": said.size or "auto", **variant}
+    found = _elsewhere(name, "")
     return {"local.repo": str(found.path) if isinstance(found, Folder) else found.repo}
 
 
 def licence_remark(name: str, variant: str) -> str:
     """What must be said before a model of the family is fetched; "" where its licence allows any use."""
-    if name.lower() not in catalog.SIZES:
+    said = _said(name)
+    if said is None or said.size not in catalog.SIZES:
         return ""
-    found = catalog.find(name.lower(), variant)
+    found = catalog.find(said.size, said.variant or variant)
     return f"The licence of {found.name}: {found.licence}." if found.research_only else ""
+
+
+def _said(name: str) -> Name | None:
+    """What a name says of the family; a folder with a model goes before all but the settings' own words."""
+    said = names.read(name)
+    if said is None or name.lower() in names.SETTINGS:
+        return said
+    folder = _folder(name)
+    return None if folder and (_loads(folder) or _can_be_prepared(folder)) else said
+
+
+def _of_family(said: Name, file: str, variant: str) -> Wanted | None:
+    if said.size == "starter":
+        return None
+    if said.size not in catalog.SIZES:
+        return Automatic(variant)
+    found = catalog.find(said.size, variant)
+    return Source(found.name, found.repo, file)
+
+
+def _elsewhere(name: str, file: str) -> Source | Folder:
+    """What is named outside the family: a folder, or a repository."""
+    if folder := _folder(name):
+        return Folder(folder.name, folder) if _loads(folder) else _export(folder, file)
+    if is_repository(name):
+        return Source(name.partition("/")[2], name, file)
+    shown = name if len(name) <= LONGEST else f"{name[:LONGEST]}…"
+    raise ModelError(
+        f"There is no model {shown}: it is no size, no repository OWNER/NAME and no folder with a model",
+        hint=_instead(name),
+    )
+
+
+def _instead(name: str) -> str:
+    if near := names.suggestions(name):
+        return f"Did you mean {' or '.join(near)}?"
+    sizes = ", ".join(catalog.SIZES)
+    return f"Name one of starter, auto, {sizes}, with coder after a size for code; or a repository, or a folder"
 
 
 def _folder(name: str) -> Path | None:
@@ -98,8 +135,16 @@ def _folder(name: str) -> Path | None:
         return None
 
 
+def _loads(folder: Path) -> bool:
+    return (folder / "genai_config.json").is_file()
+
+
+def _can_be_prepared(folder: Path) -> bool:
+    return (folder / "config.json").is_file()
+
+
 def _export(folder: Path, file: str) -> Source:
-    if not (folder / "config.json").is_file():
+    if not _can_be_prepared(folder):
         raise ModelError(
             f"There is no model in {folder}: it holds neither genai_config.json nor config.json",
             hint="Name the folder of a model, a repository, or a size",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,14 +15,12 @@ from shammah.screen import reports
 from shammah.screen.doctor import findings
 from shammah.screen.endings import how_it_ended
 from shammah.screen.steps import Ask, Edit, Leave
-from shammah.session import Question
+from shammah.screen.welcome import set_up
+from shammah.session import MARKED, WHOLLY, Question
 
 if TYPE_CHECKING:
     from shammah.screen.repl import Chat
 
-MARKED = "you marked it private"
-WHOLLY = "you keep this conversation private"
-"""Why a question stays here: see `Question.private`."""
 OF_CLAUDE = "Claude is never asked in this conversation: {}. /new begins an open one."
 _BACK: dict[Mode, str] = {"local": "/local", "ask": "/set routing.mode ask"}
 """What takes the chat from mode cloud to the one before it; from any other, /auto does."""
@@ -35,42 +34,42 @@ def leave(_chat: Chat, _argument: str) -> Leave:
 
 def new(chat: Chat, _argument: str) -> None:
     """Begin another conversation."""
-    chat.begin_new()
+    chat.session.new(chat.chosen.config.chat.system)
     chat.out.note("A new conversation. The one before stays in the history; /sessions lists it.")
 
 
 def model(chat: Chat, argument: str) -> None:
     """Show the models, or answer with another one from the next question on, and remember it in config.toml."""
     if argument:
-        chat.choose_model(argument)
+        chat.chosen.choose_model(argument)
     else:
-        chat.out.rows(reports.models(chat.engines, chat.facts()))
+        chat.out.rows(reports.models(chat.engines, chat.chosen.facts()))
 
 
 def local(chat: Chat, _argument: str) -> None:
     """Answer on this machine only."""
-    chat.mode = "local"
+    chat.chosen.mode = "local"
     chat.out.note("Only models on this machine answer.")
 
 
 def auto(chat: Chat, _argument: str) -> None:
     """Let the router choose."""
-    chat.mode = "auto"
+    chat.chosen.mode = "auto"
     chat.out.note("The router chooses who answers.")
 
 
 def cloud(chat: Chat, _argument: str) -> None:
     """Ask Claude from now on."""
-    back = _BACK.get(chat.mode, "/auto")
-    chat.use_cloud()
+    back = _BACK.get(chat.chosen.mode, "/auto")
+    chat.chosen.use_cloud()
     if chat.session.private:
         chat.out.note(OF_CLAUDE.format(chat.session.private))
         return
     said = " with what was said before it" if any(exchange.answer for exchange in chat.session.exchanges) else ""
     chat.out.note(
-        f"Claude ({chat.config.cloud.model}) answers: each question leaves this machine{said}. {back} goes back."
+        f"Claude ({chat.chosen.config.cloud.model}) answers: each question leaves this machine{said}. {back} goes back."
     )
-    chat.tell_news("claude")
+    chat.asking.tell_news("claude")
 
 
 def private(chat: Chat, argument: str) -> Ask | None:
@@ -100,9 +99,9 @@ def set_setting(chat: Chat, argument: str) -> None:
     """Show settings, or change one."""
     key, _, value = argument.partition(" ")
     if value.strip():
-        chat.change_setting(key, value.strip())
+        chat.chosen.set(key, value.strip())
         return
-    rows = reports.settings_table(chat.config, key)
+    rows = reports.settings_table(chat.chosen.config, key)
     if not rows:
         raise UsageError(f"There is no setting {key}", hint="/set shows all")
     chat.out.rows(rows)
@@ -118,19 +117,19 @@ def why(chat: Chat, _argument: str) -> None:
 
 def status(chat: Chat, _argument: str) -> None:
     """Tell model, state, memory and files."""
-    chat.out.rows(reports.status(chat.engines, chat.facts(), chat.settings.path, chat.store.path))
+    chat.out.rows(reports.status(chat.engines, chat.chosen.facts(), chat.chosen.settings.path, chat.store.path))
 
 
 def cost(chat: Chat, _argument: str) -> None:
     """Tell what Claude cost."""
     conversation = chat.store.cost(chat.session.conversation.id)
-    chat.out.rows(reports.costs(conversation, chat.spending.days(7), chat.config.cloud.daily_budget_usd))
+    chat.out.rows(reports.costs(conversation, chat.spending.days(7), chat.chosen.config.cloud.daily_budget_usd))
 
 
 def context(chat: Chat, _argument: str) -> None:
     """Tell how full the context is."""
     try:
-        engine = chat.engines.answering(chat.facts())
+        engine = chat.engines.answering(chat.chosen.facts())
     except EngineError:  # Nobody would answer now: how long the conversation is can be told all the same.
         engine = None
     chat.out.rows(reports.context(chat.session, engine))
@@ -149,10 +148,13 @@ def go_on(chat: Chat, argument: str) -> Ask:
     receipt, exchanges = chat.session.receipt, chat.session.exchanges
     if not exchanges or not exchanges[-1].answer:
         raise UsageError("There is no answer to go on with", hint="Type a question, or /retry")
+    if exchanges[-1].complete:
+        hint = "Type what you want to hear more of; /retry asks the same question again"
+        raise UsageError("The last answer is complete", hint=hint)
     other: AskedFor = "local" if receipt and receipt.route.engine == "claude" else "claude"
     private = chat.session.private or exchanges[-1].stays
     # Nobody else is asked unnamed who would not be asked a question.
-    open_to_it = other in chat.engines and (other == "local" or (chat.may_leave and not private))
+    open_to_it = other in chat.engines and (other == "local" or (chat.chosen.may_leave and not private))
     failed = receipt is not None and receipt.finish.reason == "failed"
     whom = _whom("/continue", argument) or (other if failed and open_to_it else "")
     return Ask(Question(GO_ON, private, whom))
@@ -250,17 +252,19 @@ def editor(_chat: Chat, argument: str) -> Edit:
 
 def setup(chat: Chat, _argument: str) -> None:
     """Ask the set-up questions, and take the answers up at once."""
-    chat.set_up()
+    set_up(chat)
 
 
 def doctor(chat: Chat, _argument: str) -> None:
     """Tell what works here."""
-    claude = reports.claude(chat.facts(), chat.engines.cloud.warning)
+    facts = chat.chosen.facts()
+    claude = reports.claude(facts, chat.engines.cloud.warning)
     try:
-        folder = chat.model_folder
+        folder = chat.engines.models.answering(replace(facts, mode="local")).spec.folder
     except EngineError:  # None is to run here; the providers are looked at all the same.
         folder = STARTER
-    chat.out.rows(findings(chat.settings.path.parent, chat.hub, folder, claude))
+    hub = "" if chat.chosen.no_fetching else chat.engines.models.hub
+    chat.out.rows(findings(chat.chosen.settings.path.parent, hub, folder, claude))
 
 
 def shell(chat: Chat, argument: str) -> None:

@@ -159,6 +159,13 @@ def left_out(event: Trimmed) -> Notice:
     return Notice(told, "/context shows it")
 
 
+def cut_short(engine: str) -> str:
+    """That an answer was cut, and what sets how long it may be."""
+    here = "generation.max_tokens or local.context"
+    sets = "cloud.max_tokens or generation.max_tokens" if engine == "claude" else here
+    return f"The answer reached its limit; {sets} sets it."
+
+
 def receipt_line(engine: str, model: str, device: str, finish: Finish) -> str:
     """The line under an answer: who, how much, how fast, what left the machine."""
     usage, timing = finish.usage, finish.timing

@@ -18,7 +18,7 @@ from shammah.history.search import search
 from shammah.history.store import Cost, Store
 from shammah.local.client import LocalEngine, Ready
 from shammah.message import Notice, Options, Timing, Usage
-from shammah.models import automatic, bootstrap, store
+from shammah.models import bootstrap
 from shammah.models.machine import memory
 from shammah.router import Facts, choose
 from shammah.screen.answer import cost, sent_and_cost, size
@@ -70,17 +70,6 @@ def _where(engine: Engine) -> str:
     if not isinstance(engine, LocalEngine):
         return "Claude, by Anthropic"
     return "inside the package, knows shammah itself only" if engine.name == "starter" else str(engine.spec.folder)
-
-
-def catalogue(models: Path, config: Config) -> Rows:
-    """What `shammah models list` shows: every size with its needs, and whether it fits and is here."""
-    rows = [("starter", "inside the package, nothing to download, knows shammah itself only")]
-    here = {found.repo: found for found in store.stored(models) if found.prepared}
-    for entry in automatic.entries(models, config):
-        mark = f" · on this disk, {here.pop(entry.repo).bytes / 1e6:,.0f} MB" if entry.repo in here else ""
-        rows.append((entry.name, entry.text + mark))
-    rows += [(repo, f"on this disk, {found.bytes / 1e6:,.0f} MB") for repo, found in here.items()]
-    return rows
 
 
 def status(engines: Engines, facts: Facts, config: Path, history: Path) -> Rows:

@@ -4,6 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from shammah.engines import Engines
+from shammah.errors import EngineError
+from shammah.message import Finish
+from shammah.router import Facts, choose
+from shammah.screen.states import context_of, state_word, way
+from shammah.session import Receipt
+
 
 @dataclass(frozen=True)
 class Status:
@@ -16,6 +23,25 @@ class Status:
     filled: int = 0
     context: int = 0
     notice: str = ""
+
+
+def status(engines: Engines, facts: Facts, last: Receipt | None) -> Status:
+    """What it tells now, with the `last` answer's figures."""
+    try:
+        route = choose(facts)
+    except EngineError as error:
+        return Status("nobody", "", facts.mode, notice=str(error))
+    engine = engines[route.engine]
+    finish = last.finish if last else Finish("stop")
+    counted = last is None or last.route.engine == route.engine  # Others count in tokens of their own.
+    return Status(
+        engine=engine.model,
+        state=way(engines.models.state) or state_word(engine),
+        mode=facts.mode,
+        speed=finish.timing.tokens_per_s,
+        filled=finish.usage.prompt_tokens + finish.usage.completion_tokens,
+        context=context_of(engine) if counted else 0,
+    )
 
 
 def bottom_line(status: Status, width: int) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from shammah.cloud.access import CloudPlan, check_key
@@ -72,8 +72,8 @@ class ClaudeQuestions:
         return Consent(False)
 
     def _with(self, found: Found, allowed: bool) -> Consent:
-        if allowed and self._wants_check(False):
-            self._works(found.key)
+        if allowed and self._wants_check(False) and (error := self._fault(found)):
+            self.person.say(f"{error}. {error.hint}.")
         return Consent(allowed)
 
     def _new_key(self) -> Key | None:
@@ -81,9 +81,13 @@ class ClaudeQuestions:
         check: bool | None = None
         while key := self._typed():
             check = self._wants_check(True) if check is None else check
-            if not check or self._works(key):
+            error = self._fault(Found(key, "credentials.toml")) if check else None
+            if error is None:
                 return key
-            self.person.say("Type it again, or Enter alone to go on without it.")
+            if error.trouble != "key":
+                self.person.say(f"{error}. {error.hint}. The key is kept, unchecked.")
+                return key
+            self.person.say(f"{error}. Type it again, or Enter alone to go on without it.")
         return None
 
     def _typed(self) -> Key | None:
@@ -98,19 +102,14 @@ class ClaudeQuestions:
         host = urlsplit(self.environment.anthropic_base_url).netloc
         return asked(self.person, yes_or_no(f"Check the key now, with one free call to {host}?", default))
 
-    def _works(self, key: Key) -> bool:
-        """False where the key is wrong; what kept it from being checked is told."""
+    def _fault(self, found: Found) -> CloudError | None:
+        """What is wrong with a key, or kept it from being checked; says so where it works."""
         try:
-            self.person.wait("Checking the key", lambda: check_key(self._plan(key)))
+            self.person.wait("Checking the key", lambda: check_key(found, CloudPlan.of(self.environment)))
         except CloudError as error:
-            wrong = error.trouble == "key"
-            self.person.say(f"{error}." if wrong else f"{error}. {error.hint}. The key is kept, unchecked.")
-            return not wrong
+            return error
         self.person.say("The key works.")
-        return True
-
-    def _plan(self, key: Key) -> CloudPlan:
-        return replace(CloudPlan.of(self.environment), environment_key=key.reveal())
+        return None
 
 
 def _about_the_key(found: Found | None, allowed: bool) -> str:

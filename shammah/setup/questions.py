@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from shammah.errors import ModelError
+from shammah.models import names
 from shammah.models.catalog import SIZES
 from shammah.models.wanted import settings_for
 
 T = TypeVar("T")
 
-STARTER_WORDS = ("starter", "none", "no")
-CODER_WORDS = ("c", "code", "coder")
+STARTER_WORDS = ("none", "no")
+"""What a person may answer here in place of starter."""
 
 
 @dataclass(frozen=True)
@@ -60,17 +61,13 @@ def model(text: str, default: Choice) -> Choice:
     """
     if "/" in text or os.sep in text:
         return _named(text)
-    words = text.lower().split()
-    sizes = [word for word in words if word not in (*CODER_WORDS, "instruct")]
-    variant = "coder" if len(sizes) < len(words) and "instruct" not in words else "instruct"
-    if len(sizes) > 1:
-        raise NotUnderstoodError(_sizes_said(text))
-    size = sizes[0] if sizes else _size_of(default)
-    if size in STARTER_WORDS:
+    if text.lower() in STARTER_WORDS:
         return Choice("starter")
-    if size not in ("auto", *SIZES):
-        raise NotUnderstoodError(_sizes_said(size))
-    return Choice(size, variant)
+    said = names.read(text)
+    if said is None:
+        raise NotUnderstoodError(_sizes_said(text))
+    size = said.size or _size_of(default)
+    return Choice(size, "coder" if said.variant == "coder" and size != "starter" else "instruct")
 
 
 def when(text: str) -> bool:
@@ -110,9 +107,8 @@ def _named(text: str) -> Choice:
 
 
 def _sizes_said(text: str) -> str:
-    near = text.lower().replace(",", ".").replace(" ", "").removesuffix("b") + "b"
-    if near in SIZES:
-        return f"There is no size {_quoted(text)}: did you mean {near}?"
+    if near := names.suggestions(text):
+        return f"There is no size {_quoted(text)}: did you mean {' or '.join(near)}?"
     return f"There is no size {_quoted(text)}: type one of {', '.join(SIZES)}, starter or auto."
 
 
