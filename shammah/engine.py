@@ -43,7 +43,8 @@ class Tally:
     """Counts tokens and time of one answer while its events pass by, so that any end has its figures."""
 
     def __init__(self) -> None:
-        self._started = time.monotonic()
+        # Up to Python 3.12 the other clock of Windows goes on in steps of 16 ms.
+        self._started = time.perf_counter()
         self._first: float | None = None
         self._last = 0.0
         self._tokens = 0
@@ -59,7 +60,7 @@ class Tally:
     def see(self, event: Event) -> None:
         """Take note of an event."""
         if isinstance(event, Piece):
-            self._last = time.monotonic()
+            self._last = time.perf_counter()
             if self._first is None:
                 self._first = self._last
             self._tokens += event.tokens
@@ -71,7 +72,7 @@ class Tally:
 
     def finish(self, reason: Reason, error: str = "", hint: str = "") -> Finish:
         """The end of the answer, with what was counted until now."""
-        now = time.monotonic()
+        now = time.perf_counter()
         first = (self._first or now) - self._started
         between = self._last - (self._first or 0.0)
         speed = (self._tokens - 1) / between if self._tokens > 1 and between > 0 else 0.0

@@ -13,6 +13,8 @@ from typing import IO
 
 PART = ".part-"
 """How the name of an unfinished folder begins."""
+READ_S, SCAN_S = 0.5, 10.0
+"""Seconds that Windows may refuse a new name: while another program reads a small file, or scans a fresh large one."""
 
 
 def open_private(path: Path, mode: str) -> IO[bytes]:
@@ -32,8 +34,8 @@ def replace(target: Path, data: bytes) -> None:
         with open_private(new, "xb") as file:
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())
-        _rename(new, target)
+            flush(file.fileno())
+        rename(new, target)
     except OSError:
         new.unlink(missing_ok=True)
         raise
@@ -55,8 +57,7 @@ def whole_folder(folder: Path) -> Iterator[Path]:
         for path in sorted(part.rglob("*"), reverse=True):
             sync(path)
         sync(part)
-        part.rename(folder)
-        sync(folder.parent)
+        rename(part, folder, SCAN_S)
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
         raise
@@ -81,25 +82,39 @@ def sync(path: Path) -> None:
         return
     descriptor = os.open(path, os.O_RDWR if writable else os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        flush(descriptor)
     finally:
         os.close(descriptor)
 
 
-if sys.platform == "win32":
+if sys.platform == "darwin":
+    import fcntl
 
-    def _rename(new: Path, target: Path) -> None:
-        # A reader that has the file open keeps Windows from replacing it, for a moment.
-        for _ in range(50):
-            with suppress(PermissionError):
-                new.replace(target)
-                return
-            time.sleep(0.01)
-        new.replace(target)
+    def flush(descriptor: int) -> None:
+        """Have the disk keep what was written to an open file."""
+        # An ordinary fsync leaves it in the drive's own memory; some file systems know no other.
+        try:
+            fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
+        except OSError:
+            os.fsync(descriptor)
 
 else:
 
-    def _rename(new: Path, target: Path) -> None:
+    def flush(descriptor: int) -> None:
+        """Have the disk keep what was written to an open file."""
+        os.fsync(descriptor)
+
+
+def rename(new: Path, target: Path, patience_s: float = READ_S) -> None:
+    """Give a file, or a folder, the name of the target; it keeps it even when the power goes."""
+    # Windows refuses while a reader has the target open, or a virus scanner a file that has just been written.
+    until = time.monotonic() + (patience_s if os.name == "nt" else 0.0)
+    while time.monotonic() < until:
+        with suppress(PermissionError):
+            new.replace(target)
+            break
+        time.sleep(0.01)
+    else:
         new.replace(target)
-        # Without it a power cut may take the new name back.
-        sync(target.parent)
+    # Without it a power cut may take the new name back.
+    sync(target.parent)

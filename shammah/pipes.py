@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, BinaryIO
 
 
@@ -47,8 +48,22 @@ def _as_it_is(value: Any) -> Any:
 
 
 def command(module: str) -> tuple[str, ...]:
-    """What starts a module of this package as a program."""
-    return sys.executable, "-m", module
+    """What starts a module of this package as a program; to be started with `spawn`."""
+    return _python(), "-m", module
+
+
+def _python() -> str:
+    """The Python that runs here, itself: in a virtual environment on Windows, `sys.executable` starts another.
+
+    The process number of such a starter tells neither the processor time nor the memory of the program.
+    """
+    real: str = getattr(sys, "_base_executable", "")
+    return real if os.name == "nt" and real else sys.executable
+
+
+def _environment_of_python() -> dict[str, str]:
+    """What has that Python find the packages of this one, as multiprocessing does it."""
+    return {} if _python() == sys.executable else {"__PYVENV_LAUNCHER__": sys.executable}
 
 
 def spawn(program: Sequence[str], environment: Mapping[str, str], errors: int) -> subprocess.Popen[bytes]:
@@ -62,7 +77,7 @@ def spawn(program: Sequence[str], environment: Mapping[str, str], errors: int) -
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=errors,
-        env=dict(environment),
+        env={**environment, **_environment_of_python()},
         # A group of its own, so that the terminal's Ctrl-C and Ctrl-Z reach the chat only.
         start_new_session=os.name != "nt",
         creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
@@ -81,6 +96,9 @@ def listen(decode: Callable[[bytes], Any], receive: Callable[[Any], None]) -> No
     """Hand each message on standard input to `receive`, in a thread of its own; this process ends with its input."""
     # The interpreter cannot end while a thread holds its own standard input.
     lines = os.fdopen(os.dup(0), "rb")
+    # On Windows a library that looks at standard input as it loads waits for a read that is under way there, for ever.
+    with Path(os.devnull).open("rb") as nothing:
+        os.dup2(nothing.fileno(), 0)
 
     def run() -> None:
         with contextlib.suppress(ValueError):  # A torn line: the parent died while it wrote.

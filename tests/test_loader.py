@@ -14,11 +14,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 
 from shammah.environment import loader_environment
 from shammah.models import store
+from shammah.models.process import LoaderProcess
 from shammah.models.protocol import Downloading, Failed, Fetch, Listed, Prepared, Preparing, Reply, decode, encode
+from tests.fakes import until
 from tests.servers.hub import Flip, Hub, Pace, Silence, Status
 
 REPO = "owner/a-model"
@@ -349,3 +352,37 @@ def test_an_export_in_a_folder_is_rewritten_beside_the_other_models(tmp_path: Pa
     folder = Path(prepared(first).folder)
     assert folder.is_relative_to(tmp_path / "models")
     assert prepared(run(asked)) == prepared(first)
+
+
+# As the chat sees it
+
+
+def test_a_loader_that_dies_at_once_is_told(tmp_path: Path) -> None:
+    loader = LoaderProcess(Fetch(REPO, str(tmp_path)), {"PYTHONHOME": str(tmp_path / "none")}, None)
+    last = refused(list(loader.replies()))
+    assert (last.message, last.retryable) == ("The loader ended with status 1", True)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows keeps no status of a process that has ended")
+def test_a_loader_ends_when_nobody_listens_any_more(hub: Hub, tmp_path: Path) -> None:
+    hub.faults["cdn"] = [Silence(path=WEIGHTS)]
+    loader = LoaderProcess(request(hub, tmp_path), loader_environment(), tmp_path / "logs" / "loader.log")
+    replies = loader.replies()
+    assert isinstance(next(replies), Listed)
+    (process,) = [child for child in psutil.Process().children() if "shammah.loader" in child.cmdline()]
+    replies.close()
+    until(lambda: process.status() == psutil.STATUS_ZOMBIE)
+    loader.kill()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows sends Ctrl-C to all that share a console")
+def test_ctrl_c_ends_a_pull_while_the_hub_is_silent(hub: Hub, tmp_path: Path) -> None:
+    hub.faults["info"] = [Silence()]
+    here = {"SHAMMAH_HOME": str(tmp_path), "HF_ENDPOINT": hub.url, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "shammah", "models", "pull", REPO]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, **here}) as pull:
+        until(lambda: bool(hub.asked))
+        pull.send_signal(signal.SIGINT)
+        _, told = pull.communicate()
+    assert "Stopped. What was fetched is kept" in told
+    assert pull.returncode == 130

@@ -23,7 +23,7 @@ from shammah.environment import worker_environment
 from shammah.errors import EngineError, ModelError, WorkerError
 from shammah.local import protocol
 from shammah.local.client import Broken, Loading, LocalEngine, ModelSpec, Off, Reading, Ready
-from shammah.local.process import LOG_LIMIT, Pulse
+from shammah.local.process import LOG_LIMIT, Pulse, log_file
 from shammah.message import Event, Message, Options, Waiting
 from shammah.paths import STARTER, Home
 from tests.fakes import LONG, PATIENT, finish_of, said, until, up_to_piece, user
@@ -295,7 +295,8 @@ def test_a_mended_model_folder_is_loaded_at_the_next_question(make: Maker, tmp_p
 
 
 def test_a_worker_that_cannot_be_started_is_told(make: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "executable", "/no/such/python")
+    for name in ("executable", "_base_executable"):
+        monkeypatch.setattr(sys, name, "/no/such/python")
     with pytest.raises(WorkerError, match="cannot be started") as told:
         ask(make())
     assert told.value.hint
@@ -460,6 +461,13 @@ def test_a_log_that_grew_large_is_begun_anew(make: Maker, home: Home) -> None:
     log.write_bytes(b"x" * (LOG_LIMIT + 1))
     make().start()
     assert log.stat().st_size < LOG_LIMIT
+
+
+def test_a_log_goes_on_behind_what_was_written_before(home: Home) -> None:
+    for word in ("one", "two"):
+        with log_file(home.logs / "worker.log") as log:
+            subprocess.run([sys.executable, "-c", f"import os; os.write(2, b'{word} ')"], stderr=log, check=True)
+    assert (home.logs / "worker.log").read_text(encoding="utf-8") == "one two "
 
 
 def test_without_a_place_for_the_log_the_model_answers_all_the_same(make: Maker, tmp_path: Path) -> None:

@@ -75,6 +75,24 @@ def test_removing_deletes_every_commit_and_tells_what_it_freed(tmp_path: Path) -
     assert store.stored(tmp_path) == []
 
 
+def test_what_the_disk_refuses_to_remove_stays_whole(tmp_path: Path) -> None:
+    folder = put(tmp_path)
+    # Another thing of the name that a folder has while it is being deleted.
+    (tmp_path / f"{store.REMOVED}{folder.parent.name.replace('@', '-')}").touch()
+    with pytest.raises(ModelError, match="cannot be deleted"):
+        store.remove(tmp_path, REPO)
+    assert store.prepared(tmp_path, REPO) == folder
+    assert (folder / "model.onnx").is_file()
+
+
+def test_what_a_removal_that_was_killed_left_goes_with_the_next(tmp_path: Path) -> None:
+    put(tmp_path)
+    (tmp_path / f"{store.REMOVED}owner--name-0123" / "download").mkdir(parents=True)
+    assert [found.repo for found in store.stored(tmp_path)] == [REPO]
+    store.remove(tmp_path, REPO)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_removing_what_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="is not on this machine"):
         store.remove(tmp_path, REPO)

@@ -402,6 +402,7 @@ NOT_UNDERSTOOD: dict[str, tuple[Change | None, dict[str, Any], str]] = {
     "names of another exporter": (rename("/model/layers.", "node_"), {}, "do not carry the names"),
     "a head by another name": (rename("/lm_head/", "/score/"), {}, "no MatMul or MatMulNBits named /lm_head/"),
     "blocks of another size": (resize_blocks, {}, "do not have the size"),
+    "fewer positions than are tried": (None, {"max_position_embeddings": 8}, "does not run"),
     "what no name tells": (double_the_feed_forward, {}, "gives other answers"),
 }
 
@@ -414,6 +415,28 @@ def test_what_is_not_understood_runs_as_downloaded_and_says_why(tmp_path: Path, 
     (note,) = report.notes
     assert words in note
     assert not (report.folder / "model.onnx.data").exists()
+
+
+IN_USE = """
+import sys
+from pathlib import Path
+from shammah.loader.prepare.recipe import prepare
+
+def seen(event, arguments):
+    if event == "shutil.rmtree":
+        print(str(arguments[0]) in Path("/proc/self/maps").read_text())
+
+sys.addaudithook(seen)
+prepare(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]), lambda step, share: None, 1)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells which files a process has in its memory")
+def test_a_rewritten_graph_that_does_not_run_is_deleted_when_nothing_uses_it(tmp_path: Path) -> None:
+    source = repository(tmp_path, max_position_embeddings=8)
+    program = [sys.executable, "-c", IN_USE, str(source), GRAPH, str(tmp_path / "prepared")]
+    done = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False"]
 
 
 def test_the_worker_answers_from_a_download_that_is_not_rewritten(tiny: Report, tmp_path: Path) -> None:

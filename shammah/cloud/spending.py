@@ -138,7 +138,8 @@ class Spending:
             database = sqlite3.connect(self.path, isolation_level=None, timeout=PATIENCE_S)
             with contextlib.closing(database):
                 database.row_factory = sqlite3.Row
-                database.execute("PRAGMA synchronous = FULL")
+                for setting in ("synchronous = FULL", "fullfsync = ON"):  # The second for macOS.
+                    database.execute(f"PRAGMA {setting}")
                 yield database
 
 

@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 from types import TracebackType
 
-from shammah.files import sync
+from shammah.files import SCAN_S, flush, rename
 from shammah.loader.meter import Meter
 from shammah.models.protocol import ListedFile
 
@@ -101,10 +101,9 @@ class Part:
 
     def keep(self) -> None:
         """Give it its name, so that it holds even when the power goes."""
-        os.fsync(self._content.fileno())
+        flush(self._content.fileno())
         self._content.close()
-        self._path.replace(self._target)
-        sync(self._target.parent)
+        rename(self._path, self._target, SCAN_S)
 
     def discard(self) -> None:
         """Leave nothing of it."""

@@ -90,6 +90,7 @@ def log_file(path: Path | None) -> Iterator[int]:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         fresh = os.O_TRUNC if path.exists() and path.stat().st_size > LOG_LIMIT else os.O_APPEND
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | fresh, 0o600)
+        os.lseek(descriptor, 0, os.SEEK_END)  # On Windows a process does not inherit that it appends.
     except OSError:  # A home that cannot be written to must not keep the model from answering.
         yield subprocess.DEVNULL
         return

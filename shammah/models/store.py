@@ -20,6 +20,8 @@ from shammah.errors import ModelError
 REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[\w.-]{1,96}")
 """OWNER/NAME on the hub."""
 COMMIT_LETTERS = 12
+REMOVED = ".removed-"
+"""How the name of a folder begins that is being deleted; it has no @, so nothing finds it any more."""
 PREPARED = "prepared.json"
 
 
@@ -80,9 +82,12 @@ def remove(models: Path, repo: str) -> int:
     if not found:
         raise ModelError(f"{repo} is not on this machine", hint="shammah models list shows what is")
     freed = sum(one.bytes for one in found)
+    for left in models.glob(f"{REMOVED}*"):
+        shutil.rmtree(left, ignore_errors=True)
     try:
         for one in found:
-            shutil.rmtree(one.folder)
+            # Windows refuses the new name while a file inside is open; deleting would stop half way.
+            shutil.rmtree(one.folder.rename(models / f"{REMOVED}{one.folder.name.replace('@', '-')}"))
     except OSError as cause:
         raise ModelError(f"{repo} cannot be deleted: {cause.strerror}", hint="Close chats that use it") from cause
     return freed

@@ -23,6 +23,8 @@ PACKAGES = (
     "jinja2",
     "prompt-toolkit",
 )
+_HUB_S = 20.0
+"""Seconds to wait for the hub, the start of the process that asks it among them."""
 
 
 def findings(folder: Path, endpoint: str, model: Path, claude: str) -> Rows:
@@ -52,19 +54,16 @@ def findings(folder: Path, endpoint: str, model: Path, claude: str) -> Rows:
 
 
 def _hub(endpoint: str) -> str:
-    import urllib.error  # Late: this report alone needs them.
-    import urllib.request
+    from shammah.environment import loader_environment  # Late: this report alone needs them.
+    from shammah.local.trial import ask
+    from shammah.pipes import command
 
     if not endpoint:
         return "not asked: local mode, local.fetch is false, or HF_HUB_OFFLINE is set"
-    try:
-        with urllib.request.urlopen(urllib.request.Request(endpoint, method="HEAD"), timeout=5):
-            return f"{endpoint} answers"
-    except urllib.error.HTTPError:
-        return f"{endpoint} answers"
-    except (OSError, ValueError) as cause:
-        reason = getattr(cause, "reason", cause)
-        return f"{endpoint} does not answer: {reason}; check the network, a proxy, or HF_ENDPOINT"
+    # As the loader asks: other libraries look for certificates elsewhere, on macOS in vain.
+    heard = ask({"endpoint": endpoint}, _HUB_S, loader_environment(), command("shammah.loader.reach"))
+    said = heard.find("hub")
+    return str(said) if said else f"{endpoint} does not answer: {heard.trouble}; check the network, or HF_ENDPOINT"
 
 
 def _version(name: str) -> str:

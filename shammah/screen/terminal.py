@@ -9,6 +9,9 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
+from typing import TextIO
+
+from shammah.screen.printer import obeys_codes
 
 if os.name != "nt":
     import termios
@@ -22,16 +25,25 @@ _CONSOLE_PATIENCE = 4.0
 """Seconds: Windows ends a program five seconds after it has told it that its window is closed."""
 
 
-def knows_lines_only(term: str) -> bool:
-    """Whether the terminal cannot move its cursor, as its name says, or else the system's description of it."""
+def knows_lines_only(term: str, out: TextIO | None = None) -> bool:
+    """Whether the terminal cannot move its cursor, as its name says, or else the system's description of it.
+
+    Args:
+        term: The name of its kind, "" where there is none.
+        out: What is written to it, standard output where none is given; a Windows console is told to obey codes.
+    """
     if term in ("dumb", "unknown"):
         return True
-    if os.name == "nt" or not term:
+    if os.name == "nt":
+        return not obeys_codes(out or sys.stdout)
+    if not term:
         return False
-    import curses  # Late: Windows has none.
-
     try:
-        curses.setupterm(term, sys.stdout.fileno())
+        import curses  # Late: Windows has none, and no more has a Python that was built without it.
+    except ImportError:
+        return False
+    try:
+        curses.setupterm(term, (out or sys.stdout).fileno())
         return curses.tigetstr("cuu1") is None
     except curses.error:  # Not described here, as many a new terminal; nearly every one of them moves its cursor.
         return False

@@ -65,9 +65,13 @@ def _prepare(source: Path, graph: str, part: Path, told: Told, threads: int) -> 
     told("reading", 0.0)
     export = read_export(source / graph)
     config, generation = model_files(source)
+    report, why = None, ""
     try:
         report = _rewrite(export, config, generation, part, told, threads)
-    except NotUnderstood as why:
+    except NotUnderstood as unknown:
+        why = str(unknown)
+    if report is None:
+        # Only now: the error held the session that failed, and Windows deletes no file that is in use.
         shutil.rmtree(part)
         part.mkdir()
         synthesise(export, config, generation, part)
