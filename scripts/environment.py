@@ -133,12 +133,20 @@ def needed(checkout: Checkout, extras: Sequence[str]) -> Step:
     marker = read_marker(checkout)
     if marker is None:
         return _needed_by_stranger(checkout)
-    here = (marker.python, marker.root) == (PYTHON, str(checkout.root))
+    here = marker.python == PYTHON and _is(marker.root, checkout.root)
     if not (marker.finished and here and checkout.python.exists()):
         return "make"
     if marker.project != fingerprint(checkout) or not set(extras) <= set(marker.extras):
         return "install"
     return "ready"
+
+
+def _is(path: str, root: Path) -> bool:
+    # Not as text: Windows and macOS know a folder in capital letters and small ones.
+    try:
+        return root.samefile(path)
+    except OSError:
+        return False
 
 
 def _needed_by_stranger(checkout: Checkout) -> Step:
@@ -363,7 +371,8 @@ def explained(output: str) -> SetupError:
     if "no matching distribution" in said or "requires a different python" in said:
         return SetupError(
             f"A package is not made for this system: Python {PYTHON} on {sys.platform}",
-            hint="Use Python 3.11 to 3.14 on a 64-bit Linux, macOS or Windows: python3.12 scripts/start, say",
+            hint="Use Python 3.11 to 3.14, python3.12 scripts/start, say, on a 64-bit Linux or Windows, "
+            "or on macOS 14 or later with Apple silicon",
         )
     return SetupError(
         "pip could not install the project", hint="What it said stands above; start again after mending it"

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from shammah.decoding import text_of
 from shammah.errors import UsageError
 from shammah.secret_signs import secret_by_name, secret_in
 
@@ -44,15 +45,16 @@ def read_file(name: str) -> Attachment:
         size = path.stat().st_size
         if size > LIMIT:
             raise _too_large(name, f"{size:,}")
-        with path.open(encoding="utf-8-sig") as file:
-            text = file.read(LIMIT + 1)  # A device tells no size, and may have no end.
+        with path.open("rb") as file:
+            data = file.read(LIMIT + 1)  # A device tells no size, and may have no end.
+        if len(data) > LIMIT:
+            raise _too_large(name, f"more than {LIMIT:,}")
+        text = text_of(data)
     except UnicodeDecodeError as cause:
-        raise UsageError(f"{name} is no text in UTF-8", hint="Convert it to text first") from cause
+        raise UsageError(f"{name} is no text", hint="Convert it to text in UTF-8 first") from cause
     except (OSError, ValueError, RuntimeError) as cause:  # RuntimeError: the ~name of nobody here.
         reason = getattr(cause, "strerror", None) or str(cause)
         raise UsageError(f"{name} cannot be read: {reason}", hint="Check the path") from cause
-    if len(text) > LIMIT:
-        raise _too_large(name, f"more than {LIMIT:,}")
     return Attachment(name, text, secret_by_name(name) or secret_in(text, path.name))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -51,10 +52,17 @@ def _run_to_the_end(arguments: list[str]) -> int:
             "Standard output is closed, so that nothing can be shown",
             hint="Leave >&- out; > FILE keeps the answer in a file",
         )
+    _write_utf_8()
     try:
         return _run(arguments)
     finally:
         _flush_output()
+
+
+def _write_utf_8() -> None:
+    """Give files and other programs UTF-8, where Python writes the code page of Windows, which lacks most letters."""
+    if os.name == "nt" and isinstance(sys.stdout, io.TextIOWrapper) and not sys.stdout.isatty():
+        sys.stdout.reconfigure(encoding="utf-8")
 
 
 def _flush_output() -> None:
@@ -63,9 +71,11 @@ def _flush_output() -> None:
     except OSError:
         from shammah.screen.printer import output_told
 
-        _drop_output()
-        with output_told():
-            raise
+        try:
+            with output_told():
+                raise
+        finally:
+            _drop_output()
 
 
 def _drop_output() -> None:
@@ -136,8 +146,10 @@ def _answer(given: Arguments, environment: Environment) -> int:
 
 
 def _piped_text() -> str:
-    """What was piped in; bytes that are no UTF-8 are replaced, since half a log is better than none."""
-    return sys.stdin.buffer.read().decode("utf-8-sig", "replace")
+    """What was piped in; bytes that are no text are replaced, since half a log is better than none."""
+    from shammah.decoding import text_of
+
+    return text_of(sys.stdin.buffer.read(), errors="replace")
 
 
 def _tell(error: ShammahError) -> None:

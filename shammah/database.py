@@ -26,7 +26,8 @@ class Marks:
 def create_private(path: Path) -> None:
     """Make the file, and its folder, where they are missing; nobody but the owner can read them. Raises OSError."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # SQLite gives the files beside it (-wal, -shm) the mode of this one. Windows keeps files to their owner by folder.
+    # SQLite gives the files beside it (-wal, -shm) the mode of this one. On Windows they have the rights of the folder,
+    # which Python makes for its owner only (3.11.10, 3.12.4 and later); one that was there before may let others in.
     os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
 
 

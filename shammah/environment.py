@@ -63,7 +63,7 @@ def read(environ: Mapping[str, str] | None = None) -> Environment:
         hf_offline=text("HF_HUB_OFFLINE").lower() in YES,
         anthropic_key=text("ANTHROPIC_API_KEY"),
         anthropic_base_url=text("ANTHROPIC_BASE_URL", Environment.anthropic_base_url).rstrip("/"),
-        editor=text("VISUAL") or text("EDITOR"),
+        editor=text("VISUAL") or text("EDITOR") or ("notepad" if os.name == "nt" else ""),
         term=text("TERM"),
     )
 

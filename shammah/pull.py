@@ -13,10 +13,11 @@ from shammah.errors import HubError, UsageError
 from shammah.models import automatic
 from shammah.models.process import LoaderProcess
 from shammah.models.protocol import Downloading, Failed, Fetch, Listed, Prepared, Preparing, Reply
-from shammah.models.wanted import Source, licence_remark, named
+from shammah.models.wanted import Automatic, Folder, Source, licence_remark, named
 from shammah.paths import Home
 from shammah.screen.safe_text import safe_text
 from shammah.screen.states import duration
+from shammah.screen.terminal import knows_lines_only
 
 
 def pull(name: str, local: Local, reserve_gb: float, environment: Environment) -> None:
@@ -26,13 +27,27 @@ def pull(name: str, local: Local, reserve_gb: float, environment: Environment) -
         ModelError, UsageError: the name stands for nothing that can be fetched, or for what cannot run here.
         HubError: it cannot be had; what was fetched is kept.
     """
-    source = named(name, local.file if name == local.repo else "", local.variant)
-    if not isinstance(source, Source):
-        raise UsageError(f"{name} is a folder that can be loaded as it is", hint=f"shammah models use {name}")
+    source = _source(name, local, reserve_gb, Home(environment.home))
     automatic.check_before_fetch(source, local.context, reserve_gb)
     if remark := licence_remark(name, local.variant):
         sys.stderr.write(remark + "\n")
-    _follow(_request(source, local, environment), Home(environment.home), Progress(source.name, sys.stderr))
+    _follow(
+        _request(source, local, environment),
+        Home(environment.home),
+        Progress(source.name, sys.stderr, environment.term),
+    )
+
+
+def _source(name: str, local: Local, reserve_gb: float, home: Home) -> Source:
+    match named(name, local.file if name == local.repo else "", local.variant):
+        case Source() as source:
+            return source
+        case Automatic() as target:
+            return automatic.take(target, home.models, local.context, reserve_gb, may_fetch=True)
+        case Folder():
+            raise UsageError(f"{name} is a folder that can be loaded as it is", hint=f"shammah models use {name}")
+        case None:
+            raise UsageError("The starter is inside the package", hint="shammah models use starter answers with it")
 
 
 def _request(source: Source, local: Local, environment: Environment) -> Fetch:
@@ -58,10 +73,10 @@ def _follow(request: Fetch, home: Home, show: Progress) -> None:
 class Progress:
     """Tells how far a loader is: on a terminal in one line that changes, else a line now and then."""
 
-    def __init__(self, name: str, out: TextIO) -> None:
+    def __init__(self, name: str, out: TextIO, term: str) -> None:
         self._name = name
         self._out = out
-        self._terminal = out.isatty()
+        self._changing = out.isatty() and not knows_lines_only(term, out)
         self._told = 0.0
         self._open = False
 
@@ -99,13 +114,13 @@ class Progress:
 
     def _change(self, text: str) -> None:
         now = time.monotonic()
-        if now - self._told < (0.1 if self._terminal else 10.0):
+        if now - self._told < (0.1 if self._changing else 10.0):
             return
         self._told = now
         with contextlib.suppress(OSError):
-            self._out.write(f"\r\x1b[2K{safe_text(text)}" if self._terminal else f"{safe_text(text)}\n")
+            self._out.write(f"\r\x1b[2K{safe_text(text)}" if self._changing else f"{safe_text(text)}\n")
             self._out.flush()
-        self._open = self._terminal
+        self._open = self._changing
 
 
 def _transfer(reply: Downloading) -> str:

@@ -170,6 +170,8 @@ def test_the_chat_loads_nothing_of_the_worker_even_with_all_its_late_imports() -
         "    try: importlib.import_module(name)\n"
         "    except ImportError as error:\n"
         "        if error.name not in ('termios', 'fcntl', 'tty', 'msvcrt'): raise\n"
+        "    except AssertionError:\n"
+        "        if not name.startswith('prompt_toolkit.') or not name.endswith(('.win32', '.vt100')): raise\n"
         f"print([name for name in {NEVER_IN_THE_CHAT!r} if name in sys.modules])\n"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)

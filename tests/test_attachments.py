@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
 from pathlib import Path
@@ -35,6 +36,11 @@ def write(path: Path, text: str) -> Path:
 def test_a_file_is_read_as_utf_8_text_without_its_byte_order_mark(here: Path) -> None:
     (here / "a.txt").write_bytes("\ufeffgrüß dich\r\n".encode())
     assert read_file("a.txt") == Attachment("a.txt", "grüß dich\n")
+
+
+def test_a_file_of_powershell_is_read_as_the_utf_16_that_it_says_it_is(here: Path) -> None:
+    (here / "a.txt").write_bytes(codecs.BOM_UTF16_LE + "grüß dich\r\n".encode("utf-16-le"))
+    assert read_file("a.txt").text == "grüß dich\n"
 
 
 def test_a_name_in_the_home_folder_is_found(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

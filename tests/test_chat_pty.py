@@ -618,6 +618,13 @@ def test_the_editor_writes_the_next_question(home: Path) -> None:
         chat.wait_for("› written elsewhere")
 
 
+def test_an_editor_that_cannot_be_run_is_told(home: Path) -> None:
+    with terminal(home, *SHORT, environment={"EDITOR": "no-such-editor"}) as chat:
+        chat.wait_ready()
+        chat.enter("/editor")
+        chat.wait_for("No editor could be run. Name one in VISUAL or EDITOR")
+
+
 # Signals
 
 

@@ -311,6 +311,8 @@ def test_a_broken_file_is_only_ever_told_with_a_line_and_never_overwritten(
         ("local.size", "7B", "7b"),
         ("local.size", '"7b"', "7b"),
         ("local.repo", "C:\\models\\qwen", "C:\\models\\qwen"),
+        ("local.repo", '"C:\\temp\\new model"', "C:\\temp\\new model"),
+        ("local.file", "'onnx\\model.onnx'", "onnx\\model.onnx"),
         ("chat.system", "Answer in verse, please.", "Answer in verse, please."),
         ("chat.system", '"default"', "default"),
         ("chat.system", '"two\\nlines"', "two\nlines"),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,12 +18,14 @@ from prompt_toolkit.key_binding import KeyPress
 from prompt_toolkit.keys import Keys
 from prompt_toolkit.output import DummyOutput
 
+from shammah.errors import UsageError
 from shammah.screen.completion import ChatCompleter
-from shammah.screen.paste import merge_pastes
+from shammah.screen.editor import edited
+from shammah.screen.paste import merge_pastes, unmarked_pastes
 from shammah.screen.prompt import Prompt
 from shammah.screen.typeahead import Keyboard
 
-CTRL_C, CTRL_D = "\x03", "\x04"
+CTRL_C, CTRL_D, CTRL_E, CTRL_X = "\x03", "\x04", "\x05", "\x18"
 Typed = Callable[..., str]
 
 
@@ -38,7 +42,15 @@ def modes() -> list[str]:
 
 
 @pytest.fixture
-def prompt(keys: PipeInput, tmp_path: Path, modes: list[str]) -> Prompt:
+def editor(tmp_path: Path) -> Path:
+    """A Python program that takes the place of an editor; what it shall do is written into it."""
+    path = tmp_path / "my editor.py"
+    path.write_text("")
+    return path
+
+
+@pytest.fixture
+def prompt(keys: PipeInput, tmp_path: Path, modes: list[str], editor: Path) -> Prompt:
     def next_mode() -> str:
         modes.append("next")
         return "the next mode"
@@ -50,6 +62,7 @@ def prompt(keys: PipeInput, tmp_path: Path, modes: list[str]) -> Prompt:
         bottom_line=lambda _width: "",
         next_mode=next_mode,
         color=False,
+        editor=f'"{sys.executable}" "{editor}"',
         after_first_paint=lambda: None,
     )
 
@@ -99,6 +112,29 @@ def test_ctrl_d_deletes_in_a_line_and_leaves_on_an_empty_one(typed: Typed) -> No
     assert typed(f"ab\x1b[D{CTRL_D}\r") == "a"
     with pytest.raises(EOFError):
         typed(CTRL_D)
+
+
+def test_the_editor_edits_the_line_and_sends_it(typed: Typed, editor: Path) -> None:
+    editor.write_text("import sys; open(sys.argv[1], 'a', newline='').write(' more\\r\\nof it\\r\\n')")
+    assert typed(f"some{CTRL_X}{CTRL_E}") == "some more\nof it"
+
+
+def test_an_editor_that_is_left_with_an_error_was_given_up(editor: Path) -> None:
+    editor.write_text("import sys; open(sys.argv[1], 'w').write('thought better of it'); sys.exit(1)")
+    assert edited("some", [f'"{sys.executable}" "{editor}"']) is None
+
+
+@pytest.mark.parametrize("editors", [[], [""], ["no-such-editor --wait"], ['"half quoted']])
+def test_an_editor_that_cannot_be_run_is_told(editors: list[str]) -> None:
+    with pytest.raises(UsageError, match="No editor could be run"):
+        edited("some", editors)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a script is no program on Windows")
+def test_a_path_with_blanks_needs_no_quotes(editor: Path) -> None:
+    editor.write_text("#!/bin/sh\necho edited > $1\n")
+    editor.chmod(0o700)
+    assert edited("some", [str(editor)]) == "edited"
 
 
 def test_shift_tab_changes_the_mode(typed: Typed, modes: list[str]) -> None:
@@ -255,3 +291,30 @@ def test_what_follows_a_paste_at_once_belongs_to_it(before: list[KeyPress], afte
 def test_what_comes_within_a_burst_belongs_to_the_paste_before(presses: list[KeyPress]) -> None:
     assert all(press.key == Keys.BracketedPaste for press in merge_pastes(presses, in_paste=True))
     assert merge_pastes(presses, in_paste=False) == presses
+
+
+# Pastes without marks
+
+
+def presses(text: str) -> list[KeyPress]:
+    """What a console gives for a text that is typed or pasted."""
+    keys = {"\r": Keys.ControlM, "\t": Keys.ControlI, CTRL_C: Keys.ControlC}
+    return [KeyPress(keys.get(letter, letter), letter) for letter in text]
+
+
+def test_lines_that_are_read_at_once_are_a_paste() -> None:
+    text = "def f():\r\treturn 1\r"
+    assert unmarked_pastes(presses(text)) == [KeyPress(Keys.BracketedPaste, text)]
+
+
+@pytest.mark.parametrize("text", ["a", "\r", "several words", "\r\r", ""])
+def test_keys_without_both_text_and_enter_are_keys(text: str) -> None:
+    assert unmarked_pastes(presses(text)) == presses(text)
+
+
+def test_ctrl_c_in_a_paste_without_marks_still_stops() -> None:
+    assert unmarked_pastes(presses(f"a\r{CTRL_C}b")) == [
+        KeyPress(Keys.BracketedPaste, "a\r"),
+        KeyPress(Keys.ControlC, CTRL_C),
+        KeyPress(Keys.BracketedPaste, "b"),
+    ]

@@ -94,6 +94,12 @@ def test_a_variant_alone_is_the_largest_of_it_that_fits() -> None:
     assert named("starter") is None
 
 
+def test_quotes_around_a_name_say_nothing() -> None:
+    assert named(f'"{STARTER}"') == Folder(STARTER.name, STARTER)
+    assert named("'1.5b coder'") == CODER
+    assert settings_for('"1.5b coder"') == settings_for("1.5b coder")
+
+
 def test_the_licence_is_told_of_the_model_that_is_meant() -> None:
     assert licence_remark("coder 3b", "instruct").startswith("The licence of Qwen2.5-Coder-3B-Instruct: Qwen Research")
     assert licence_remark("1.5b coder", "instruct") == licence_remark("owner/name", "coder") == ""

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import re
 import runpy
+import sys
 from pathlib import Path
 
 import pytest
 
-from shammah.errors import ConfigError
-from shammah.screen.printer import error_lines, markdown_printer, notice, plain_printer, screen_width, use_color
+from shammah.errors import ConfigError, ShammahError
+from shammah.screen.printer import (
+    error_lines,
+    markdown_printer,
+    notice,
+    output_told,
+    plain_printer,
+    screen_width,
+    use_color,
+)
 
 TRIAL = runpy.run_path(str(Path(__file__).resolve().parent.parent / "scripts" / "trial_terminal_text.py"))
 
@@ -52,6 +62,23 @@ def test_a_closed_pipe_is_told_to_the_caller() -> None:
         plain_printer(out).write("nobody listens")
     with pytest.raises(BrokenPipeError):
         out.close()
+
+
+@pytest.mark.parametrize("number", [errno.EPIPE, errno.EINVAL], ids=["as elsewhere", "as on Windows"])
+def test_a_reader_that_is_gone_is_no_fault_of_the_disk(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w", encoding="utf-8") as out:
+        monkeypatch.setattr(sys, "stdout", out)
+        with pytest.raises(BrokenPipeError), output_told():
+            raise OSError(number, os.strerror(number))
+
+
+def test_an_output_that_is_refused_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with (tmp_path / "answer").open("w", encoding="utf-8") as out:
+        monkeypatch.setattr(sys, "stdout", out)
+        with pytest.raises(ShammahError, match="Standard output cannot be written to: Invalid argument"), output_told():
+            raise OSError(errno.EINVAL, "Invalid argument")
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252"])

@@ -179,7 +179,7 @@ def _stored(path: Path) -> Key | ConfigError | None:
 
 
 def _closed_to_others(path: Path) -> Notice | None:
-    """Take away others' rights to the file, and tell of them. Windows keeps the file to its owner by its folder."""
+    """Take away others' rights to the file, and tell of them. On Windows it has the rights of its folder."""
     try:
         mode = path.stat().st_mode
         # What is no plain file (a link to /dev/null, say) is told when it is read.

@@ -12,6 +12,8 @@ from shammah.errors import ConfigError
 KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text in quotes"}
 WORDS = {"true": True, "on": True, "yes": True, "false": False, "off": False, "no": False}
 UNSET = ("unset", "default")
+PATHS = ("local.repo", "local.file")
+"""Settings that may hold a path of Windows: a backslash that is typed for them is one, also in quotes."""
 
 
 def find(key: str) -> Setting:
@@ -97,7 +99,7 @@ def _wrong(setting: Setting, wanted: str, value: object, where: object) -> Confi
 def _typed(setting: Setting, text: str) -> object:
     """The text in the setting's kind, or the text itself where it is not of that kind."""
     if setting.kind is str:
-        plain = _unquoted(text)
+        plain = _unquoted(text, literal=setting.key in PATHS)
         return plain.lower() if plain.lower() in setting.choices else plain
     if setting.kind is bool:
         return WORDS.get(text.lower(), text)
@@ -107,9 +109,11 @@ def _typed(setting: Setting, text: str) -> object:
         return text
 
 
-def _unquoted(text: str) -> str:
+def _unquoted(text: str, *, literal: bool) -> str:
     if len(text) < 2 or text[0] not in "\"'" or text[-1] != text[0] or "\n" in text:
         return text
+    if literal:
+        return text[1:-1]
     import tomli
 
     try:

@@ -62,6 +62,7 @@ def named(name: str, file: str = "", variant: str = "instruct") -> Wanted | None
     Raises:
         ModelError: it names no model.
     """
+    name = _bare(name)
     if said := _said(name):
         return _of_family(said, file, said.variant or variant)
     return _elsewhere(name, file)
@@ -73,6 +74,7 @@ def settings_for(name: str) -> dict[str, str]:
     Raises:
         ModelError: there is no such model.
     """
+    name = _bare(name)
     if said := _said(name):
         variant = {"local.variant": said.variant} if said.variant else {}
         return {"local.repo": "", "local.size": said.size or "auto", **variant}
@@ -82,11 +84,16 @@ def settings_for(name: str) -> dict[str, str]:
 
 def licence_remark(name: str, variant: str) -> str:
     """What must be said before a model of the family is fetched; "" where its licence allows any use."""
-    said = _said(name)
+    said = _said(_bare(name))
     if said is None or said.size not in catalog.SIZES:
         return ""
     found = catalog.find(said.size, said.variant or variant)
     return f"The licence of {found.name}: {found.licence}." if found.research_only else ""
+
+
+def _bare(name: str) -> str:
+    """A name without the quotes that Windows copies a path with."""
+    return name[1:-1] if len(name) > 1 and name[0] == name[-1] and name[0] in "\"'" else name
 
 
 def _said(name: str) -> Name | None:

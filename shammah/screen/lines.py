@@ -9,14 +9,13 @@ from __future__ import annotations
 import contextlib
 import os
 import select
-import shlex
-import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+from shammah.errors import UsageError
+from shammah.screen.editor import edited
 from shammah.screen.input_history import InputHistory
 from shammah.screen.keys import LEAVE_WITHIN
 from shammah.screen.output import Output
@@ -123,15 +122,12 @@ class LinePrompt:
 
     def _edited(self, text: str) -> str:
         """What the person's editor makes of a text."""
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "question.md"
-            path.write_text(text, encoding="utf-8")
-            try:
-                subprocess.run([*shlex.split(self._editor), str(path)], check=True)
-                return path.read_text(encoding="utf-8", errors="replace").strip()
-            except (OSError, ValueError, subprocess.CalledProcessError):
-                self._out.note("No editor could be run: name one in VISUAL or EDITOR.")
-                return text
+        try:
+            made = edited(text, [self._editor])
+        except UsageError as error:
+            self._out.note(f"{error}. {error.hint}.")
+            return text
+        return text if made is None else made.strip()
 
 
 def drop_typed() -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import re
+import stat
 import sys
 from collections.abc import Iterator
 from typing import Protocol, TextIO
@@ -118,13 +120,23 @@ def output_told() -> Iterator[None]:
     """
     try:
         yield
-    except BrokenPipeError:
-        raise
     except OSError as cause:
+        if _reader_gone(cause):
+            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE)) from cause
         raise ShammahError(
             f"Standard output cannot be written to: {cause.strerror}",
             hint="Free some space there, or send the output elsewhere",
         ) from cause
+
+
+def _reader_gone(cause: OSError) -> bool:
+    """Whether nobody reads the pipe any more; Windows tells it as an invalid argument."""
+    if cause.errno != errno.EINVAL:
+        return isinstance(cause, BrokenPipeError)
+    try:
+        return stat.S_ISFIFO(os.fstat(sys.stdout.fileno()).st_mode)
+    except (OSError, ValueError):
+        return False
 
 
 def never_failing(out: TextIO) -> TextIO:
@@ -144,22 +156,10 @@ def screen_width(out: TextIO) -> int:
 
 def use_color(stream: TextIO, no_color: bool, term: str) -> bool:
     """Decide whether `stream` gets colours: a terminal that has them, and a person who has not refused."""
-    return not no_color and term != "dumb" and stream.isatty() and _understands_codes(stream)
+    return not no_color and term != "dumb" and stream.isatty() and obeys_codes(stream)
 
 
-def _one_line(text: str) -> str:
-    return safe_text(_LINE_BREAKS.sub(" ", text.strip()))
-
-
-def _can_draw(out: TextIO) -> bool:
-    try:
-        "•◦▪☐☑│═─┼".encode(out.encoding or "utf-8")
-    except (UnicodeEncodeError, LookupError):
-        return False
-    return True
-
-
-def _understands_codes(stream: TextIO) -> bool:
+def obeys_codes(stream: TextIO) -> bool:
     """Whether the terminal obeys ANSI codes; a Windows console does once it is told to."""
     if sys.platform != "win32":
         return True
@@ -173,3 +173,15 @@ def _understands_codes(stream: TextIO) -> bool:
     if not console.GetConsoleMode(handle, ctypes.byref(mode)):
         return False
     return bool(console.SetConsoleMode(handle, mode.value | virtual_terminal))
+
+
+def _one_line(text: str) -> str:
+    return safe_text(_LINE_BREAKS.sub(" ", text.strip()))
+
+
+def _can_draw(out: TextIO) -> bool:
+    try:
+        "•◦▪☐☑│═─┼".encode(out.encoding or "utf-8")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True

@@ -10,14 +10,18 @@ from functools import partial
 from pathlib import Path
 
 from prompt_toolkit import PromptSession
+from prompt_toolkit.application import run_in_terminal
 from prompt_toolkit.completion import Completer
 from prompt_toolkit.cursor_shapes import CursorShape
+from prompt_toolkit.document import Document
 from prompt_toolkit.enums import EditingMode
 from prompt_toolkit.input import Input
 from prompt_toolkit.output import ColorDepth
 from prompt_toolkit.shortcuts import CompleteStyle
 from prompt_toolkit.styles import Style
 
+from shammah.errors import UsageError
+from shammah.screen.editor import USUAL, edited
 from shammah.screen.input_history import InputHistory
 from shammah.screen.keys import key_bindings
 from shammah.screen.safe_text import safe_text
@@ -43,6 +47,7 @@ class Prompt:
         bottom_line: Callable[[int], str],
         next_mode: Callable[[], str],
         color: bool,
+        editor: str,
         after_first_paint: Callable[[], None],
         while_resting: Callable[[str], None] = lambda _text: None,
     ) -> None:
@@ -69,13 +74,15 @@ class Prompt:
             key_bindings=key_bindings(next_mode, self.hint),
             enable_suspend=True,
             enable_open_in_editor=True,
-            tempfile_suffix=".md",
             style=Style([("bottom-toolbar", "noreverse dim"), ("bottom-toolbar.text", "noreverse dim")]),
             color_depth=None if color else ColorDepth.DEPTH_1_BIT,
             cursor=CursorShape._NEVER_CHANGE,
             reserve_space_for_menu=0,
         )
         self._session.app.after_render += self._painted
+        # Its own knows no editor of Windows, and says nothing where it can run none.
+        self._session.default_buffer.open_in_editor = self._open_in_editor  # type: ignore[method-assign]
+        self._editors = [editor] if editor else USUAL
         # A terminal far away answers late where its cursor is; there is nothing to warn of, and it is taken then too.
         self._session.app.renderer.cpr_not_supported_callback = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -98,7 +105,23 @@ class Prompt:
     def _begin(self, in_editor: bool) -> None:
         self._loop = asyncio.get_running_loop()
         if in_editor:
-            self._session.default_buffer.open_in_editor()
+            self._open_in_editor()
+
+    def _open_in_editor(self, validate_and_handle: bool = False) -> asyncio.Task[None]:
+        """Let the person's editor open on the line; `validate_and_handle`, in the words of the library, to send it."""
+        return self._session.app.create_background_task(self._edit(send=validate_and_handle))
+
+    async def _edit(self, *, send: bool) -> None:
+        buffer = self._session.default_buffer
+        try:
+            text = await run_in_terminal(partial(edited, buffer.text, self._editors), in_executor=True)
+        except UsageError as error:
+            self.hint(f"{error}. {error.hint}")
+            return
+        if text is not None:
+            buffer.document = Document(text)
+            if send:
+                buffer.validate_and_handle()
 
     def hint(self, text: str) -> None:
         """Show a word in the bottom line for a moment."""

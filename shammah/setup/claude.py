@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -14,6 +15,9 @@ from shammah.errors import CloudError, ConfigError
 from shammah.paths import Home
 from shammah.setup.person import Person, asked
 from shammah.setup.questions import yes_or_no
+
+# Windows has no modes: a folder that was there before may be open to others.
+_CLOSED = "which is as private as its folder" if os.name == "nt" else "which only you can read"
 
 
 @dataclass(frozen=True)
@@ -116,6 +120,6 @@ def _about_the_key(found: Found | None, allowed: bool) -> str:
     enter = f"keeps the one in {found.where}" if found else "means none" + (": Claude stays off" if allowed else "")
     use = "The key for Claude" if allowed else "A key for Claude, if you want to ask it with /cloud"
     return (
-        f"{use}, from platform.claude.com: it is not shown, and kept in credentials.toml, which only you can read. "
+        f"{use}, from platform.claude.com: it is not shown, and kept in credentials.toml, {_CLOSED}. "
         f"Enter alone {enter}."
     )
