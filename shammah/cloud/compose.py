@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from shammah.cloud.exchange import Request
+from shammah.decoding import whole_characters
 from shammah.message import Message, Options
 
 IGNORED = ("temperature", "top_k", "top_p", "repetition_penalty", "seed")
@@ -13,15 +14,17 @@ IGNORED = ("temperature", "top_k", "top_p", "repetition_penalty", "seed")
 
 def compose(messages: Sequence[Message], options: Options, model: str, max_tokens: int) -> Request:
     """The request for a conversation: neighbours of one role joined, what is empty left out."""
-    system = "\n\n".join(_clean(each.content) for each in messages if each.role == "system" and each.content.strip())
+    system = "\n\n".join(
+        whole_characters(each.content) for each in messages if each.role == "system" and each.content.strip()
+    )
     said: list[tuple[str, str]] = []
     for each in messages:
         if each.role == "system" or not each.content.strip():
             continue
         if said and said[-1][0] == each.role:
-            said[-1] = (each.role, f"{said[-1][1]}\n\n{_clean(each.content)}")
+            said[-1] = (each.role, f"{said[-1][1]}\n\n{whole_characters(each.content)}")
         else:
-            said.append((each.role, _clean(each.content)))
+            said.append((each.role, whole_characters(each.content)))
     return Request(model, _limit(options, max_tokens), system, tuple(said))
 
 
@@ -34,8 +37,3 @@ def _limit(options: Options, max_tokens: int) -> int:
     # The default is meant for models on this machine; only what a person has chosen shortens Claude's answers.
     chosen = options.max_tokens if options.max_tokens != Options.max_tokens else max_tokens
     return min(chosen, max_tokens)
-
-
-def _clean(text: str) -> str:
-    """Without halves of characters, which cannot be written as UTF-8."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -12,6 +12,7 @@ from typing import Any
 
 from shammah.cloud.exchange import Counted, Over, RefusalError, Text, Thought, Told, TornError
 from shammah.cloud.prices import Billed
+from shammah.decoding import whole_characters
 
 
 class Reading:
@@ -104,8 +105,7 @@ class Reading:
         whole = self._half + (text if isinstance(text, str) else "")
         self._half = whole[-1:] if "\ud800" <= whole[-1:] <= "\udbff" else ""
         whole = whole[: len(whole) - len(self._half)]
-        clean = whole.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-        return [Text(clean)] if clean else []
+        return [Text(whole_characters(whole))] if whole else []
 
 
 def _parsed(data: str) -> object:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from shammah.database import PATIENCE_S, transaction
+from shammah.decoding import whole_characters
 from shammah.errors import HistoryError
 from shammah.history.faults import told_plainly
 from shammah.message import Finish, Spent, Timing, Usage
@@ -134,7 +135,7 @@ class Store:
             name = _name()
             while database.execute("SELECT 1 FROM conversations WHERE id = ?", (name,)).fetchone():
                 name = _name()
-        self._unasked[name] = Conversation(name, "", now, now, _storable(system))
+        self._unasked[name] = Conversation(name, "", now, now, whole_characters(system))
         return self._unasked[name]
 
     def conversations(self, limit: int = 20) -> list[Summary]:
@@ -159,7 +160,7 @@ class Store:
 
     def find(self, id_or_prefix: str) -> Conversation:
         """The conversation with this id, or the only one whose id starts so; HistoryError for none or several."""
-        start = _storable(id_or_prefix.strip().lower())
+        start = whole_characters(id_or_prefix.strip().lower())
         with self.reading() as database:
             rows = database.execute(
                 f"{_CONVERSATIONS} WHERE substr(id, 1, ?) = ? ORDER BY updated DESC", (len(start), start)
@@ -180,18 +181,18 @@ class Store:
     def set_system(self, conversation_id: str, system: str) -> None:
         """Change the system prompt of a conversation."""
         if conversation_id in self._unasked:
-            self._unasked[conversation_id] = replace(self._unasked[conversation_id], system=_storable(system))
+            self._unasked[conversation_id] = replace(self._unasked[conversation_id], system=whole_characters(system))
             return
         with self.writing() as database:
             changed = database.execute(
-                "UPDATE conversations SET system = ? WHERE id = ?", (_storable(system), conversation_id)
+                "UPDATE conversations SET system = ? WHERE id = ?", (whole_characters(system), conversation_id)
             )
             _demand(changed, conversation_id)
 
     def keep_conversation_private(self, conversation_id: str, why: str) -> None:
         """Note that what is asked in a conversation from now on must not leave this machine."""
         if conversation_id in self._unasked:
-            self._unasked[conversation_id] = replace(self._unasked[conversation_id], private=_storable(why))
+            self._unasked[conversation_id] = replace(self._unasked[conversation_id], private=whole_characters(why))
             return
         with self.writing() as database:
             _set_private(database, conversation_id, why)
@@ -213,7 +214,7 @@ class Store:
         `private` says why it must not leave this machine. `retries` is the turn of the same conversation that this one
         asks again: that turn is kept as another answer, and is no part of the conversation from now on.
         """
-        question, now = _storable(question), _text(_now())
+        question, now = whole_characters(question), _text(_now())
         with self.writing() as database:
             new = self._unasked.get(conversation_id)
             if new:
@@ -224,7 +225,7 @@ class Store:
             inserted = database.execute(
                 """INSERT INTO turns (conversation, position, started, question, private, retries)
                 SELECT ?, coalesce(max(position), 0) + 1, ?, ?, ?, ? FROM turns WHERE conversation = ?""",
-                (conversation_id, now, question, _storable(private), retries, conversation_id),
+                (conversation_id, now, question, whole_characters(private), retries, conversation_id),
             )
             row = database.execute("SELECT * FROM readable_turns WHERE id = ?", (inserted.lastrowid,)).fetchone()
             turn = _with_former(database, _turn(row))
@@ -239,7 +240,7 @@ class Store:
     def keep_private(self, turn_id: int, why: str) -> None:
         """Note that a turn must not leave this machine."""
         with self.writing() as database:
-            database.execute("UPDATE turns SET private = ? WHERE id = ?", (_storable(why), turn_id))
+            database.execute("UPDATE turns SET private = ? WHERE id = ?", (whole_characters(why), turn_id))
 
     def spend(self, turn_id: int, spent: Spent) -> None:
         """Note what has left this machine until now, so that even an answer cut off by a crash tells it."""
@@ -332,7 +333,7 @@ def _insert_conversation(database: sqlite3.Connection, new: Conversation) -> Non
 def _set_private(database: sqlite3.Connection, conversation_id: str, why: str) -> None:
     noted = database.execute(
         "INSERT OR REPLACE INTO private_conversations SELECT id, ? FROM conversations WHERE id = ?",
-        (_storable(why), conversation_id),
+        (whole_characters(why), conversation_id),
     )
     _demand(noted, conversation_id)
 
@@ -354,7 +355,7 @@ def _set_title(database: sqlite3.Connection, conversation_id: str, title: str) -
 
 def _insert_piece(database: sqlite3.Connection, turn_id: int, text: str, at: int) -> None:
     if text:
-        database.execute("INSERT OR REPLACE INTO pieces VALUES (?, ?, ?)", (turn_id, at, _storable(text)))
+        database.execute("INSERT OR REPLACE INTO pieces VALUES (?, ?, ?)", (turn_id, at, whole_characters(text)))
 
 
 def _join_pieces(database: sqlite3.Connection, turn_id: int) -> None:
@@ -366,10 +367,16 @@ def _join_pieces(database: sqlite3.Connection, turn_id: int) -> None:
 
 
 def _set_origin(database: sqlite3.Connection, turn_id: int, origin: Origin) -> None:
-    before = json.dumps([_storable(told) for told in origin.before], ensure_ascii=False)
+    before = json.dumps([whole_characters(told) for told in origin.before], ensure_ascii=False)
     database.execute(
         "UPDATE turns SET engine = ?, model = ?, why = ?, before = ? WHERE id = ?",
-        (_storable(origin.engine), _storable(origin.model), _storable(origin.why), before, turn_id),
+        (
+            whole_characters(origin.engine),
+            whole_characters(origin.model),
+            whole_characters(origin.why),
+            before,
+            turn_id,
+        ),
     )
 
 
@@ -390,7 +397,8 @@ def _set_finish(database: sqlite3.Connection, turn_id: int, finish: Finish) -> N
         """UPDATE turns SET reason = ?, error = ?, prompt_tokens = ?, cached_tokens = ?, completion_tokens = ?,
         first_token_s = ?, total_s = ?, tokens_per_s = ?, finished = ? WHERE id = ?""",
         (
-            finish.reason, _storable(finish.error), usage.prompt_tokens, usage.cached_tokens, usage.completion_tokens,
+            finish.reason, whole_characters(finish.error),
+            usage.prompt_tokens, usage.cached_tokens, usage.completion_tokens,
             timing.first_token_s, timing.total_s, timing.tokens_per_s, _text(_now()), turn_id,
         ),
     )  # fmt: skip
@@ -474,13 +482,6 @@ def _name() -> str:
 def _title(question: str) -> str:
     line = next((" ".join(line.split()) for line in question.splitlines() if line.strip()), "")
     return line if len(line) <= TITLE_LENGTH else line[: TITLE_LENGTH - 1] + "…"
-
-
-def _storable(text: str) -> str:
-    """The text as UTF-8 can hold it: halves of surrogate pairs are joined, a half alone becomes U+FFFD."""
-    if text.isascii():
-        return text
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def _now() -> datetime:

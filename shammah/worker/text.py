@@ -9,6 +9,7 @@ from pathlib import Path
 from tokenizers import AddedToken, Tokenizer
 from tokenizers.decoders import DecodeStream
 
+from shammah.decoding import whole_characters
 from shammah.errors import ModelError
 
 _CONTROL = re.compile(r"<\|\w+\|>")
@@ -43,9 +44,7 @@ class Text:
 
     def encode(self, text: str) -> list[int]:
         """Ids of ordinary text; control tokens that it spells become ordinary tokens."""
-        # Half of a surrogate pair cannot be encoded as UTF-8; the model gets the replacement character.
-        clean = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-        return list(self._tokenizer.encode(clean, add_special_tokens=False).ids)
+        return list(self._tokenizer.encode(whole_characters(text), add_special_tokens=False).ids)
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of all ids at once, control tokens left out."""
