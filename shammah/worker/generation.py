@@ -133,7 +133,8 @@ class Decoder:
                 self._rewind(generator, certain)
                 if certain >= self.context:
                     return
-                drafted = self._draft(speculation, repeatable)
+                # What is to be compared is a row that ran alone; where every draft is right there would never be one.
+                drafted = [] if self._to_compare(certain) else self._draft(speculation, repeatable)
                 logits = self._run(generator, token, drafted)
                 certain += 1
                 if speculation is not None and not drafted and self._to_compare(certain):
