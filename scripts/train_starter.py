@@ -4,7 +4,7 @@
     pip install -e '.[train]'
     python scripts/train_starter.py
 
-Takes about an hour and a half on two processors with bfloat16 units; a C++ compiler, where there is one, makes steps shorter.
+Takes about an hour and a half on two processors with bfloat16 units; with a C++ compiler steps are shorter.
 The same seed on the same machine gives the same model.
 """
 
