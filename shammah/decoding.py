@@ -1,4 +1,4 @@
-"""Text that others wrote: from its bytes, in UTF-8 or UTF-16 or else the system's encoding; and of whole characters."""
+"""Text that others wrote, from its bytes: in UTF-8 or UTF-16, or else in the system's own encoding."""
 
 from __future__ import annotations
 
@@ -24,11 +24,6 @@ def text_of(data: bytes, *, own: str = "", errors: str = "strict") -> str:
     marked = (name for mark, name in _MARKS.items() if data.startswith(mark))
     text = data.decode(next(marked, "") or _unmarked(data, own or locale.getencoding()), errors)
     return text.replace("\r\n", "\n").replace("\r", "\n")
-
-
-def whole_characters(text: str) -> str:
-    """The text as UTF-8 can hold it: halves of surrogate pairs are joined, a half alone becomes U+FFFD."""
-    return text if text.isascii() else text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def _unmarked(data: bytes, own: str) -> str:

@@ -6,7 +6,7 @@ import codecs
 
 import pytest
 
-from shammah.decoding import text_of, whole_characters
+from shammah.decoding import text_of
 
 TEXT = "Grüße, 你好\n"
 
@@ -44,7 +44,3 @@ def test_half_a_text_is_better_than_none_where_that_is_wanted() -> None:
 
 def test_each_end_of_a_line_is_a_newline() -> None:
     assert text_of(b"one\r\ntwo\rthree\n") == "one\ntwo\nthree\n"
-
-
-def test_halves_of_a_pair_are_joined_and_a_half_alone_is_replaced():
-    assert whole_characters("a\ud83d\ude00é\ud83d") == "a\U0001f600é\ufffd"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from shammah.characters import whole_characters
 from shammah.cloud.exchange import Request
-from shammah.decoding import whole_characters
 from shammah.message import Message, Options
 
 IGNORED = ("temperature", "top_k", "top_p", "repetition_penalty", "seed")

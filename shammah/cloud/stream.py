@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from shammah.characters import whole_characters
 from shammah.cloud.exchange import Counted, Over, RefusalError, Text, Thought, Told, TornError
 from shammah.cloud.prices import Billed
-from shammah.decoding import whole_characters
 
 
 class Reading:

@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from shammah.characters import whole_characters
 from shammah.database import PATIENCE_S, transaction
-from shammah.decoding import whole_characters
 from shammah.errors import HistoryError
 from shammah.history.faults import told_plainly
 from shammah.message import Finish, Spent, Timing, Usage

@@ -9,7 +9,7 @@ from pathlib import Path
 from tokenizers import AddedToken, Tokenizer
 from tokenizers.decoders import DecodeStream
 
-from shammah.decoding import whole_characters
+from shammah.characters import whole_characters
 from shammah.errors import ModelError
 
 _CONTROL = re.compile(r"<\|\w+\|>")
