@@ -62,7 +62,8 @@ class Checkout(NamedTuple):
 
     @property
     def lock(self) -> Path:
-        return self.folder / "shammah.lock"
+        # Beside the folder, not in it: what half-made environments hold is looked at under the lock only.
+        return self.root / ".venv.lock"
 
 
 HERE = Checkout(Path(__file__).resolve().parent.parent)
@@ -125,14 +126,22 @@ def tell(text: str) -> None:
 
 
 def needed(checkout: Checkout, extras: Sequence[str]) -> Step:
-    """What must happen before the environment can be used.
+    """What must happen before the environment can be used; another start that is at work on it would mislead.
 
     Raises:
         SetupError: something else lies where it should be.
     """
     marker = read_marker(checkout)
-    if marker is None:
-        return _needed_by_stranger(checkout)
+    return _needed_by_stranger(checkout) if marker is None else _needed_by(marker, checkout, extras)
+
+
+def is_ready(checkout: Checkout, extras: Sequence[str]) -> bool:
+    """Whether nothing must happen; true whatever another start does meanwhile, since a marker is replaced whole."""
+    marker = read_marker(checkout)
+    return marker is not None and _needed_by(marker, checkout, extras) == "ready"
+
+
+def _needed_by(marker: Marker, checkout: Checkout, extras: Sequence[str]) -> Step:
     here = marker.python == PYTHON and _is(marker.root, checkout.root)
     if not (marker.finished and here and checkout.python.exists()):
         return "make"
@@ -154,9 +163,8 @@ def _needed_by_stranger(checkout: Checkout) -> Step:
     configuration = checkout.folder / "pyvenv.cfg"
     if configuration.is_file():
         return "install" if checkout.python.exists() and _python_of(configuration) == PYTHON else "make"
-    if checkout.folder.is_dir() and {each.name for each in checkout.folder.iterdir()} <= {checkout.lock.name}:
-        return "make"
-    if os.path.lexists(checkout.folder):
+    empty = checkout.folder.is_dir() and not any(checkout.folder.iterdir())
+    if os.path.lexists(checkout.folder) and not empty:
         raise SetupError(
             f"{checkout.folder} is there and is no Python environment", hint="Move it away and start again"
         )
@@ -210,11 +218,11 @@ def ensure(checkout: Checkout, extras: Sequence[str], build: Build | None = None
     Raises:
         SetupError: it cannot be.
     """
-    if needed(checkout, extras) == "ready":
+    if is_ready(checkout, extras):
         return
     try:
         with sole(checkout):
-            step = needed(checkout, extras)  # Again: another start may have done it while this one waited.
+            step = needed(checkout, extras)  # Another start may have done it while this one waited.
             if step != "ready":
                 _update(checkout, step, extras, build or bring_about)
     except OSError as cause:
@@ -227,6 +235,7 @@ def _update(checkout: Checkout, step: Step, extras: Sequence[str], build: Build)
     before = read_marker(checkout)
     wanted = tuple(sorted({*extras, *(before.extras if before else ())}))
     after = Marker(True, PYTHON, str(checkout.root), fingerprint(checkout), wanted)
+    checkout.folder.mkdir(exist_ok=True)
     write_marker(checkout, after._replace(finished=False))
     try:
         build(checkout, step, wanted)
@@ -244,7 +253,6 @@ def _update(checkout: Checkout, step: Step, extras: Sequence[str], build: Build)
 @contextmanager
 def sole(checkout: Checkout) -> Iterator[None]:
     """Let one start at a time work on the environment; the others wait."""
-    checkout.folder.mkdir(exist_ok=True)
     with checkout.lock.open("a+b") as file:
         waiting = False
         while not _lock(file.fileno()):
@@ -296,7 +304,7 @@ def _clear(checkout: Checkout) -> None:
     for each in checkout.folder.iterdir():
         if each.is_dir() and not each.is_symlink():
             shutil.rmtree(each)
-        elif each not in (checkout.lock, checkout.marker):
+        elif each != checkout.marker:
             each.unlink()
 
 

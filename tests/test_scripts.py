@@ -13,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -24,6 +25,7 @@ import pytest
 SCRIPTS = Path(__file__).resolve().parents[1] / "scripts"
 TOO_OLD = """
 import sys
+import threading
 sys.argv = ["scripts/start"]
 sys.path.insert(0, {scripts!r})
 sys.version_info = (3, 9, 1)
@@ -129,7 +131,6 @@ def test_an_environment_from_elsewhere_of_another_python_is_made_anew(checkout: 
 def test_a_missing_or_empty_folder_is_made(checkout: Any) -> None:
     assert environment.needed(checkout, ()) == "make"
     checkout.folder.mkdir()
-    checkout.lock.touch()
     assert environment.needed(checkout, ()) == "make"
 
 
@@ -277,6 +278,21 @@ def test_starts_at_the_same_time_build_once(checkout: Any) -> None:
     assert (checkout.root / "built").read_text() == "make "
 
 
+def test_a_start_beside_another_waits_whatever_lies_there_meanwhile(checkout: Any) -> None:
+    # As seen between two steps of making: neither a marker nor an environment yet.
+    checkout.folder.mkdir()
+    (checkout.folder / "half").touch()
+    with environment.sole(checkout):
+        second = threading.Thread(target=environment.ensure, args=(checkout, ()))
+        second.start()
+        second.join(2 * environment.LOOK_EVERY)
+        assert second.is_alive()
+        (checkout.folder / "half").unlink()
+        _made(checkout)
+    second.join(10)
+    assert not second.is_alive()
+
+
 def test_a_command_that_cannot_take_this_place_gives_its_exit_status() -> None:
     assert environment.outlive([sys.executable, "-c", "raise SystemExit(7)"]) == 7
 
@@ -414,6 +430,7 @@ def test_the_scripts_can_be_started_by_their_name(name: str) -> None:
 
 STAND_IN = """
 import sys
+import threading
 from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from scripts.promise import Reached, write
