@@ -22,6 +22,11 @@ settings.register_profile("shammah", deadline=None)
 settings.load_profile("shammah")
 
 
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """All tests run on up to four processors; those that are asked for by name in this process, where --pdb works."""
+    return 0 if config.invocation_params.args else min(os.cpu_count() or 1, 4)
+
+
 @pytest.fixture(scope="session")
 def starter() -> Path:
     """The folder of the model inside the package."""

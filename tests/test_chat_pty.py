@@ -595,7 +595,8 @@ def test_a_shell_command_gets_the_terminal(prompt: Terminal) -> None:
     assert "seen 42" in prompt.ask("!echo seen $((6*7))")
     assert "It ended with status 3." in prompt.ask("!exit 3")
     assert "It was ended by SIGKILL." in prompt.ask("!kill -KILL $$")
-    start = prompt.enter("!echo up $((6*7)); sleep 90")
+    # One program by itself: a shell that is about to start one may swallow the Ctrl-C.
+    start = prompt.enter(f"!{sys.executable} -c \"import time; print('up', 6 * 7, flush=True); time.sleep(90)\"")
     prompt.until(lambda: "up 42" in prompt.raw[start:], "the shell does not begin")
     prompt.press(CTRL_C)
     prompt.until(lambda: prompt.at_prompt, "no prompt")
@@ -662,6 +663,7 @@ def test_a_shell_can_stop_the_chat_and_bring_it_back(home: Path) -> None:
         shell.wait_ready()
         shell.press("/why\r")
         shell.wait_for("Nothing was answered yet")
+        shell.until(lambda: shell.at_prompt, "no prompt")
         shell.press(CTRL_D)
         shell.until(lambda: shell.line == "shell$", "the chat does not end")
 
