@@ -22,7 +22,7 @@ from shammah.message import Message
 from shammah.models import automatic
 from shammah.models.bootstrap import Failed, Plan
 from shammah.models.engines import LocalModels
-from shammah.models.wanted import settings_for
+from shammah.models.wanted import settings_for, wanted
 from shammah.paths import Home
 from shammah.router import Facts
 from shammah.session import MARKED, Question, Session
@@ -138,7 +138,7 @@ def answer_once(given: Arguments, environment: Environment, question: str) -> in
             if parts.engines.cloud.state == "unreachable":
                 start()  # In mode cloud, and only now: the next in turn.
             known = parts.engines.facts(config, config.routing.mode, messages, patient=True)
-            return replace(known, starter=given.model in (None, "", "starter"))
+            return replace(known, starter=not given.model or wanted(config.local) is None)
 
         color = use_color(sys.stdout, environment.no_color, environment.term)
         show = OneShot(config, as_json=given.json, quiet=given.quiet, verbose=given.verbose, color=color)
@@ -147,7 +147,7 @@ def answer_once(given: Arguments, environment: Environment, question: str) -> in
 
 def overrides(given: Arguments) -> dict[str, Value]:
     """The settings that the command line changes for this run."""
-    wanted: dict[str, Value | None] = {
+    said: dict[str, Value | None] = {
         "generation.max_tokens": given.max_tokens,
         "generation.temperature": 0.0 if given.greedy else given.temperature,
         "generation.top_k": given.top_k,
@@ -156,7 +156,7 @@ def overrides(given: Arguments) -> dict[str, Value]:
         "routing.mode": "local" if given.local else "cloud" if given.cloud else None,
     }
     model: dict[str, str] = settings_for(given.model) if given.model else {}
-    return {key: value for key, value in {**wanted, **model}.items() if value is not None}
+    return {key: value for key, value in {**said, **model}.items() if value is not None}
 
 
 @contextlib.contextmanager

@@ -225,6 +225,12 @@ def test_an_empty_name_of_a_conversation_begins_no_new_one(shammah: Run) -> None
     assert_two_lines(done.stderr)
 
 
+def test_the_starter_is_asked_by_its_name_however_it_is_written(shammah: Run) -> None:
+    done = shammah("-m", "Starter", "--json", "what is this?")
+
+    assert json.loads(done.stdout)["route"]["engine"] == "starter"
+
+
 def test_a_broken_model_is_told_in_two_lines(shammah: Run, home: Path) -> None:
     (home.parent / "broken").mkdir()
     for path in STARTER.iterdir():
