@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -177,10 +179,54 @@ def test_without_room_for_both_the_old_model_goes_first(
     models.want(Local(repo=str(folder)))
     models.start()
     until(lambda: ready(models))
+    old = models["local"]
     models.want(Local(repo=str(shutil.copytree(STARTER, tmp_path / "other"))))
     models.start()
-    until(lambda: models.state == Ready("other", "cpu"))
+    answer = old.reply([user("Hello")], Options(max_tokens=50, seed=1))
+    next(answer)
+    time.sleep(0.5)
+    assert models["local"] is old
+    assert finish_of(list(answer)).reason in ("stop", "length")
+    until(lambda: models.settle() or models.state == Ready("other", "cpu"))
     assert facts(models).local_name == "other"
+    assert old.pid is None
+
+
+def test_another_model_is_wanted_while_one_waits_for_room(
+    make: Callable[..., LocalModels], folder: Path, tmp_path: Path
+) -> None:
+    def no_room_for_two(name: str, _folder: Path, _context: int) -> None:
+        if name == "large":
+            raise ModelError("large needs about 9 GB of memory", hint="Close other programs")
+
+    models = make(check_memory=no_room_for_two)
+    models.want(Local(repo=str(folder)))
+    models.start()
+    until(lambda: ready(models))
+    models.want(Local(repo=str(shutil.copytree(STARTER, tmp_path / "large"))))
+    models.start()
+    time.sleep(0.3)
+    models.want(Local(repo=str(shutil.copytree(STARTER, tmp_path / "small"))))
+    models.start()
+    until(lambda: models.settle() or facts(models).local_name == "small")
+    until(lambda: "bootstrap" not in [thread.name for thread in threading.enumerate()])
+
+
+def test_a_model_that_does_not_fit_even_alone_is_told_when_the_old_one_has_gone(
+    make: Callable[..., LocalModels], folder: Path, tmp_path: Path
+) -> None:
+    def no_room(name: str, _folder: Path, _context: int) -> None:
+        if name == "large":
+            raise ModelError("large needs about 9 GB of memory", hint="Close other programs")
+
+    models = make(check_memory=no_room)
+    models.want(Local(repo=str(folder)))
+    models.start()
+    until(lambda: ready(models))
+    models.want(Local(repo=str(shutil.copytree(STARTER, tmp_path / "large"))))
+    models.start()
+    until(lambda: models.settle() or isinstance(models.state, Failed))
+    assert models.state == Failed("large", "large needs about 9 GB of memory", "Close other programs")
 
 
 def test_a_model_that_does_not_fit_is_refused_and_the_starter_answers(

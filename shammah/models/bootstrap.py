@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -105,11 +106,11 @@ class Bootstrap:
         wanted: Wanted,
         plan: Plan,
         *,
-        make_room: Callable[[], bool],
+        is_beside: Callable[[], bool],
         conversation: Callable[[], Sequence[Message]],
         on_change: Callable[[], None],
     ) -> None:
-        """`make_room` ends another model to free its memory, and returns whether there was one.
+        """`is_beside` tells whether another model answers meanwhile, which could make room.
 
         `conversation` is read by the model as soon as it is loaded, so that its first answer starts sooner.
         """
@@ -118,8 +119,11 @@ class Bootstrap:
         self.engine: LocalEngine | None = None
         self.started = False
         self.failed_at = 0.0
+        self.crowded = False
+        """Whether it waits for the memory of the model beside it: `take_room` goes on."""
         self._plan = plan
-        self._make_room = make_room
+        self._is_beside = is_beside
+        self._room: queue.SimpleQueue[Bootstrap | None] = queue.SimpleQueue()
         self._conversation = conversation
         self._on_change = on_change
         self._stage: State = Waiting("" if isinstance(wanted, Automatic) else wanted.name)
@@ -149,6 +153,7 @@ class Bootstrap:
         """Begin, or begin again after a failure; returns at once."""
         self.started = True
         self._closed.clear()
+        self._room, self.crowded = queue.SimpleQueue(), False
         if self.engine:
             self.engine.close()
             self.engine = None
@@ -162,9 +167,15 @@ class Bootstrap:
         except ShammahError as error:
             self._fail(error)
 
+    def take_room(self, other: Bootstrap) -> None:
+        """End the other model, which answers no longer, and go on in the memory that it had; returns at once."""
+        self.crowded = False
+        self._room.put(other)
+
     def close(self) -> None:
         """End whatever is at work for it; what was fetched stays."""
         self._closed.set()
+        self._room.put(None)
         if self._loader:
             self._loader.kill()
         if self.engine:
@@ -188,9 +199,10 @@ class Bootstrap:
         folder = wanted.path if isinstance(wanted, Folder) else self._fetched(wanted)
         if folder is None or self._closed.is_set():
             return
-        self.notes += store.notes(folder)
+        self.notes = store.notes(folder)
         self._check_memory(wanted.name, folder)
-        self._load(wanted.name, folder)
+        if not self._closed.is_set():
+            self._load(wanted.name, folder)
 
     def _choose(self, wanted: Automatic) -> Source:
         return self._plan.choose(wanted, self._plan.context, not self._plan.forbidden)
@@ -235,8 +247,13 @@ class Bootstrap:
         try:
             self._plan.check_memory(name, folder, self._plan.context)
         except ModelError:
-            if not self._make_room():
+            if not self._is_beside():
                 raise
+            self.crowded = True
+            self._on_change()
+            if (other := self._room.get()) is None:
+                return
+            other.close()
             self._plan.check_memory(name, folder, self._plan.context)
 
     def _load(self, name: str, folder: Path) -> None:

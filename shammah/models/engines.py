@@ -130,7 +130,7 @@ class LocalModels(Mapping[str, LocalEngine]):
         return Bootstrap(
             target,
             plan,
-            make_room=self._make_room,
+            is_beside=lambda: self._coming is not None,
             conversation=lambda: self._conversation,
             on_change=self._on_change,
         )
@@ -152,16 +152,6 @@ class LocalModels(Mapping[str, LocalEngine]):
         if self._serving:
             self._serving[1].close()
             self._serving = None
-
-    def _make_room(self) -> bool:
-        """Called by the model that is coming, in its thread: end the one that answers, after its answer."""
-        if self._coming is None or self._serving is None:
-            return False
-        (_, old), self._serving, self._coming = self._serving, self._coming, None
-        while old.engine and old.engine.busy:
-            time.sleep(0.05)
-        old.close()
-        return True
 
     # At work
 
@@ -193,9 +183,15 @@ class LocalModels(Mapping[str, LocalEngine]):
         return bootstrap.engine is None and isinstance(state, Failed) and state.retryable and due
 
     def settle(self) -> None:
-        """Between two answers: a model that has become ready takes the place of the one before."""
-        if self._coming and isinstance(self._coming[1].state, Ready):
-            (_, old), self._serving, self._coming = self._serving or self._coming, self._coming, None
+        """Between two answers: a model that has become ready, or needs the room, takes the place of the one before."""
+        if self._serving is None or self._coming is None:
+            return
+        old, new = self._serving[1], self._coming[1]
+        if new.crowded:
+            self._serving, self._coming = self._coming, None
+            new.take_room(old)
+        elif isinstance(new.state, Ready):
+            self._serving, self._coming = self._coming, None
             threading.Thread(target=old.close, name="end of a model").start()  # Painting must not wait for it.
 
     # What is known
