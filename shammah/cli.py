@@ -92,6 +92,7 @@ def _run(arguments: list[str]) -> int:
 
         return run_subcommand(arguments, environment)
     given = _parsed(arguments)
+    _refuse_own_commands(given.question)
     _refuse_commands_of_others(given.question)
     _refuse_wrong_values(given)
     if given.local and given.cloud:
@@ -107,6 +108,19 @@ def _parsed(arguments: list[str]) -> Arguments:
 
         with output_told():
             raise
+
+
+def _refuse_own_commands(words: Sequence[str]) -> None:
+    """A command behind an option is no question, which might be sent and cost."""
+    if not words or words[0] not in _GROUPS:
+        return
+    from shammah.subcommands import is_subcommand  # Late: few questions begin with such a word.
+
+    if is_subcommand(words):
+        raise UsageError(
+            f"Options stand before the command {' '.join(words[:2])}",
+            hint="Put them behind it; to ask this as a question, put it in quotes behind -p",
+        )
 
 
 def _refuse_commands_of_others(words: Sequence[str]) -> None:

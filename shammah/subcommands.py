@@ -35,6 +35,16 @@ def run_subcommand(arguments: Sequence[str], environment: Environment) -> int:
     return 0
 
 
+def is_subcommand(words: Sequence[str]) -> bool:
+    """Whether words that begin with a group's name look like its use: one of its subcommands follows, or nothing."""
+    return len(words) == 1 or words[1] in _choices(_choices(subcommands())[words[0]])
+
+
+def _choices(given: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    found = (action.choices for action in given._actions if isinstance(action, argparse._SubParsersAction))
+    return next(found, {})
+
+
 def subcommands() -> argparse.ArgumentParser:
     """All subcommands with their arguments."""
     made = Parser(prog="shammah", allow_abbrev=False)

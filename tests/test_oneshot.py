@@ -195,6 +195,10 @@ WRONG = {
     "": 2,
     "pull 1.5b": 2,
     "model list": 2,
+    "--local models list": 2,
+    "--cloud doctor": 2,
+    "--verbose history": 2,
+    "--json history export": 2,
     "-m absent q": 1,
     "-r zzzzzz q": 1,
     "--cloud q": 1,
@@ -216,6 +220,20 @@ def test_a_command_of_another_program_is_told_what_it_is_here_and_can_be_asked(s
     )
     assert shammah("-p", "pull 1.5b").returncode == 0
     assert shammah("pull a rope over a pulley, how?").returncode == 0
+
+
+def test_a_command_behind_an_option_is_told_where_its_options_go_and_can_be_asked(shammah: Run) -> None:
+    told = shammah("--local", "models", "pull", "1.5b").stderr
+
+    assert "error: Options stand before the command models pull\nhint: Put them behind it" in told
+    assert "to ask this as a question, put it in quotes behind -p" in told
+    assert shammah(*SHORT, "--local", "-p", "models pull 1.5b").returncode == 0
+
+
+@pytest.mark.parametrize("words", [["models of cars?"], ["history", "of", "rome"], ["doctor", "who?"]], ids=" ".join)
+def test_a_question_may_begin_with_the_name_of_a_command(shammah: Run, home: Path, words: list[str]) -> None:
+    assert shammah(*SHORT, "--local", *words).returncode == 0
+    assert kept(home)[0][0] == " ".join(words)
 
 
 def test_an_empty_name_of_a_conversation_begins_no_new_one(shammah: Run) -> None:
