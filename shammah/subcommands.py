@@ -79,6 +79,7 @@ def _leaf(
 ) -> argparse.ArgumentParser:
     made: argparse.ArgumentParser = groups.add_parser(name, help=text, description=text, allow_abbrev=False)
     made.set_defaults(action=action)
+    made.add_argument("--verbose", action="store_true", help="show the whole trace of an error")
     for word in words:
         made.add_argument(word.rstrip("+").lower(), metavar=word.rstrip("+"), nargs="+" if word.endswith("+") else None)
     return made

@@ -19,6 +19,7 @@ from shammah import oneshot
 from shammah.history.opening import open_store
 from shammah.paths import STARTER
 from shammah.screen.safe_text import safe_text
+from shammah.subcommands import subcommands
 from tests.endless import endless_model
 from tests.servers.claude import KEY, Claude, Status
 
@@ -211,6 +212,18 @@ def test_what_cannot_be_done_is_told_in_two_lines(shammah: Run, line: str, statu
 
     assert (done.returncode, done.stdout) == (status, "")
     assert_two_lines(done.stderr)
+
+
+COMMANDS = [
+    "setup", "doctor", "bench", "models list", "models pull 7b", "models use 7b", "models remove 7b", "config path",
+    "config show", "config get chat.system", "config set chat.system x", "history list", "history search x",
+    "history show x", "history export x",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_every_command_takes_the_option_that_an_unforeseen_error_names(line: str) -> None:
+    assert subcommands().parse_args([*line.split(), "--verbose"]).verbose
 
 
 def test_a_command_of_another_program_is_told_what_it_is_here_and_can_be_asked(shammah: Run) -> None:
