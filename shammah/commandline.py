@@ -93,6 +93,6 @@ def parser() -> argparse.ArgumentParser:
     add("--json", action="store_true", help="print one JSON object")
     add("-n", "--no-log", action="store_true", help="keep nothing of this in the history")
     add("-q", "--quiet", action="store_true", help="print the answer only")
-    add("--verbose", action="store_true", help="tell what is done, and the whole trace of an error, also behind a command")
+    add("--verbose", action="store_true", help="tell what is done, and the whole trace of an error, also of a command")
     add("--version", action="version", version=f"shammah {__version__}")
     return made
