@@ -39,7 +39,8 @@ class Engines(Mapping[str, Engine]):
 
     def facts(self, config: Config, mode: Mode, messages: Sequence[Message] = (), *, patient: bool = False) -> Facts:
         """What the router needs to know now; with `messages`, also how long they are."""
-        return with_cloud(self.models.facts(mode, config.local.enabled, patient, messages), self.cloud, config)
+        here = self.models.facts(mode, config.local.enabled, patient, messages)
+        return with_cloud(replace(here, max_tokens=config.generation.max_tokens), self.cloud, config)
 
     def answering(self, facts: Facts) -> Engine:
         """The engine that would answer now.

@@ -17,6 +17,10 @@ class Message:
     content: str
 
 
+MAX_TOKENS = 1024
+"""Most tokens of an answer where nobody chose."""
+
+
 @dataclass(frozen=True)
 class Options:
     """How to generate; None leaves the choice to the model's own generation_config.json.
@@ -24,12 +28,17 @@ class Options:
     `temperature` 0 is greedy. The same `seed` gives the same answer on the same machine.
     """
 
-    max_tokens: int = 1024
+    max_tokens: int = MAX_TOKENS
     temperature: float | None = None
     top_k: int | None = None
     top_p: float | None = None
     repetition_penalty: float | None = None
     seed: int | None = None
+
+
+def room(context: int, max_tokens: int) -> int:
+    """Tokens of a context that are kept for an answer of `max_tokens` at most: never more than a quarter."""
+    return min(max_tokens, context // 4)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from shammah.errors import EngineError
+from shammah.message import MAX_TOKENS, room
 
 Mode = Literal["auto", "local", "cloud", "ask"]
 EngineName = Literal["starter", "local", "claude"]
@@ -19,8 +20,6 @@ CloudState = Literal["no key", "wrong key", "no credit", "no budget", "unreachab
 
 LONGEST_WAIT_S = 120.0
 """Seconds to the first token that the model of this machine may take where Claude may answer instead."""
-ROOM = 0.25
-"""The share of the context that is kept for the answer, as the worker keeps it."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ class Facts:
     `local_name` its name and `stage` why it failed, or how far it is on its way.
     `local_context` and `prompt_tokens` are tokens, counted with that model's own tokenizer, 0 where not known; `wait_s`
     the predicted seconds to its first token, None where not known; `short_of_memory` says what is lacking now, "" where
-    there is enough.
+    there is enough. `max_tokens` is the most that its answer may have.
     `cloud` is the state of Claude, `cloud_name` the model there, `cloud_trouble` what is in the way and `cloud_way_out`
     what to do about it; `allowed` is `cloud.allowed`: whether questions may go to Claude in mode auto. `private` says
     what must not leave this machine, "" where nothing is private. `asked_for` is who was named for this one question,
@@ -48,6 +47,7 @@ class Facts:
     stage: str = ""
     local_context: int = 0
     prompt_tokens: int = 0
+    max_tokens: int = MAX_TOKENS
     wait_s: float | None = None
     short_of_memory: str = ""
     cloud: CloudState = "no key"
@@ -133,7 +133,8 @@ def _starter_answers(facts: Facts) -> bool:
 
 
 def _fits(facts: Facts) -> bool:
-    return not facts.local_context or facts.prompt_tokens <= facts.local_context * (1 - ROOM)
+    context = facts.local_context
+    return not context or facts.prompt_tokens + room(context, facts.max_tokens) <= context
 
 
 # What the rows say
@@ -154,8 +155,8 @@ def _obstacle(facts: Facts) -> str:
     """What speaks against the model of this machine although it is there; "" where nothing does."""
     name = facts.local_name
     if not _fits(facts):
-        room = f"{facts.local_context:,} with its answer"
-        return f"the conversation has {facts.prompt_tokens:,} tokens and {name} keeps {room}"
+        kept = f"{facts.local_context:,} with its answer"
+        return f"the conversation has {facts.prompt_tokens:,} tokens and {name} keeps {kept}"
     if facts.short_of_memory:
         return facts.short_of_memory
     if facts.wait_s is not None and facts.wait_s > LONGEST_WAIT_S:

@@ -23,6 +23,7 @@ FACTS = st.builds(
     stage=st.sampled_from(["no memory", "two\nlines"]),
     local_context=st.sampled_from([0, 4096]),
     prompt_tokens=st.sampled_from([0, 10, 3072, 3073, 9000]),
+    max_tokens=st.sampled_from([1, 1024, 1_000_000]),
     wait_s=st.sampled_from([None, 1.0, 120.0, 121.0]),
     short_of_memory=st.sampled_from(["", "only 90 MB are free"]),
     cloud=st.sampled_from(["no key", "wrong key", "no credit", "no budget", "unreachable", "ready"]),
@@ -64,6 +65,7 @@ def outcome(facts: Facts) -> Route | str:
         (ready(mode="local"), "local, because qwen is ready"),
         (ready(asked_for="local", mode="cloud", cloud="ready"), "local, because qwen is ready"),
         (ready(prompt_tokens=3072, local_context=4096, wait_s=120.0), "local, because qwen is ready"),
+        (ready(prompt_tokens=4046, local_context=4096, max_tokens=50), "local, because qwen is ready"),
         (loading(), "starter, because qwen is still loading"),
         (loading(mode="local", allowed=True, cloud="ready"), "starter, because qwen is still loading"),
         (loading(patient=True), "local, because qwen is chosen for this question"),
@@ -115,6 +117,10 @@ CLAUDE: dict[str, Any] = {"cloud": "ready", "cloud_name": "claude-x"}
         (
             ready(prompt_tokens=9000, local_context=4096),
             "the conversation has 9,000 tokens and qwen keeps 4,096 with its answer",
+        ),
+        (
+            ready(prompt_tokens=4047, local_context=4096, max_tokens=50),
+            "the conversation has 4,047 tokens and qwen keeps 4,096 with its answer",
         ),
         (ready(wait_s=300.0), "qwen would read for 300 s before its first word"),
         (ready(short_of_memory="only 90 MB are free"), "only 90 MB are free"),

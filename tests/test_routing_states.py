@@ -412,6 +412,14 @@ TestRouting.settings = settings(
 )
 
 
+def test_the_router_is_told_how_long_an_answer_may_be() -> None:
+    chat = Routing()
+    with closing(ExitStack()) as stack:
+        stack.callback(chat.teardown)
+        chat.set("generation.max_tokens", 50)
+        assert chat.engines.facts(chat.config, "auto").max_tokens == 50
+
+
 def test_all_circumstances_together_evenly_mixed() -> None:
     drawn = random.Random(20)
     chat = Routing()

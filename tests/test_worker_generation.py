@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from shammah.errors import ModelError
 from shammah.local.protocol import Cut, Delta, Done, Failed, Generate, Load, Progress, Ready, Reply, Stop, Warm
 from shammah.machine import usable_processors
 from shammah.message import Message, Options
+from shammah.router import Facts, choose
 from shammah.worker import prefix
 from shammah.worker.conversation import fit
 from shammah.worker.generation import SLICE, Decoder
@@ -523,6 +524,22 @@ def test_that_turns_are_left_out_is_told_before_anything_is_read(starter: Path) 
     again = desk.ask([messages[0], *messages[1 + 2 * cut.turns :]], few(5))
     assert isinstance(again[0], Progress)
     assert done(again).prompt_tokens == reading.total
+
+
+@pytest.mark.parametrize("max_tokens", [5, 50, 200])
+def test_the_router_sends_no_conversation_away_that_the_model_reads_whole(starter: Path, max_tokens: int) -> None:
+    desk, told, cut = Desk(starter, context=256), [], []
+    for words in range(60, 220, 10):
+        messages = [user("Hello " * 20), Message("assistant", "Hi " * 20), user("what " * words)]
+        replies = desk.ask(messages, few(max_tokens))
+        if isinstance(replies[-1], Failed):
+            break  # The question alone does not fit.
+        cut.append(isinstance(replies[0], Cut))
+        tokens = len(ChatTemplate(starter, Text(starter)).encode(messages))
+        facts = Facts(local="ready", local_context=256, prompt_tokens=tokens, max_tokens=max_tokens, allowed=True)
+        told.append(choose(replace(facts, cloud="ready")).engine == "claude")
+    assert told == cut
+    assert set(cut) == {True, False}
 
 
 def test_a_question_that_is_too_long_is_refused_and_the_next_is_answered(starter: Path) -> None:

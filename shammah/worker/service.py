@@ -24,7 +24,7 @@ from shammah.local.protocol import (
     Warm,
 )
 from shammah.machine import usable_processors
-from shammah.message import Message
+from shammah.message import Message, room
 from shammah.worker.contest import choose, lost_later
 from shammah.worker.conversation import fit
 from shammah.worker.generation import Decoder
@@ -129,8 +129,8 @@ class Service:
 
     def _fit(self, model: LoadedModel, request: Generate) -> list[int]:
         context = model.decoder.context
-        room = min(request.options.max_tokens, context // 4)
-        fitted = fit(request.messages, model.template.encode, context, room)
+        kept = room(context, request.options.max_tokens)
+        fitted = fit(request.messages, model.template.encode, context, kept)
         if fitted.turns_left_out:
             self._send(Cut(request.request, fitted.turns_left_out, context))
         return fitted.ids
