@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from shammah.decoding import text_of
 from shammah.errors import UsageError
@@ -46,16 +47,25 @@ def read_file(name: str) -> Attachment:
         if size > LIMIT:
             raise _too_large(name, f"{size:,}")
         with path.open("rb") as file:
-            data = file.read(LIMIT + 1)  # A device tells no size, and may have no end.
-        if len(data) > LIMIT:
-            raise _too_large(name, f"more than {LIMIT:,}")
-        text = text_of(data)
+            text = text_of(read_within_limit(file, name))
     except UnicodeDecodeError as cause:
         raise UsageError(f"{name} is no text", hint="Convert it to text in UTF-8 first") from cause
     except (OSError, ValueError, RuntimeError) as cause:  # RuntimeError: the ~name of nobody here.
         reason = getattr(cause, "strerror", None) or str(cause)
         raise UsageError(f"{name} cannot be read: {reason}", hint="Check the path") from cause
     return Attachment(name, text, secret_by_name(name) or secret_in(text, path.name))
+
+
+def read_within_limit(file: BinaryIO, name: str) -> bytes:
+    """All that a file holds; a device or a pipe tells no size, and may have no end.
+
+    Raises:
+        UsageError: it is too large.
+    """
+    data = file.read(LIMIT + 1)
+    if len(data) > LIMIT:
+        raise _too_large(name, f"more than {LIMIT:,}")
+    return data
 
 
 def with_files(question: str, files: Sequence[Attachment]) -> str:

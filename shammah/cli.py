@@ -160,10 +160,20 @@ def _answer(given: Arguments, environment: Environment) -> int:
 
 
 def _piped_text() -> str:
-    """What was piped in; bytes that are no text are replaced, since half a log is better than none."""
+    """What was piped in; bytes that are no text are replaced, since half a log is better than none.
+
+    Raises:
+        UsageError: it is too much, or cannot be read.
+    """
+    from shammah.attachments import read_within_limit
     from shammah.decoding import text_of
 
-    return text_of(sys.stdin.buffer.read(), errors="replace")
+    try:
+        return text_of(read_within_limit(sys.stdin.buffer, "Piped text"), errors="replace")
+    except OSError as cause:
+        raise UsageError(
+            f"Standard input cannot be read: {cause.strerror}", hint="Leave it as it is, or < FILE pipes a file in"
+        ) from cause
 
 
 def _tell(error: ShammahError) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from shammah import oneshot
+from shammah.attachments import LIMIT
 from shammah.history.opening import open_store
 from shammah.paths import STARTER
 from shammah.screen.safe_text import safe_text
@@ -148,6 +149,23 @@ def test_piped_text_follows_the_question(shammah: Run, home: Path) -> None:
 def test_piped_text_alone_is_the_question(shammah: Run, home: Path) -> None:
     assert shammah(*SHORT, piped="what is shammah?\n").returncode == 0
     assert kept(home)[0][0] == "what is shammah?"
+
+
+@posix
+@pytest.mark.parametrize("line", ["yes | $shammah", "$shammah -f /dev/zero q", "$shammah q 0> written"])
+def test_what_cannot_go_with_a_question_is_refused_with_nothing_kept(home: Path, line: str) -> None:
+    done = shell(home, line)
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert_two_lines(done.stderr)
+    assert not home.exists()
+
+
+def test_as_much_may_be_piped_in_as_a_file_may_hold(shammah: Run) -> None:
+    fits, exceeds = (shammah(*SHORT, "-n", piped="a" * size).stderr for size in (LIMIT, LIMIT + 1))
+
+    assert "The question has" in fits
+    assert "error: Piped text has more than 2,000,000 bytes; at most 2,000,000 go with a question" in exceeds
 
 
 def test_a_file_goes_along(shammah: Run, home: Path) -> None:
