@@ -270,8 +270,8 @@ class Session:
         """Take the last exchange back; the history keeps it, marked as undone."""
         if not self.exchanges:
             return None
-        if self.exchanges[-1].turn is not None:
-            self._store.undo(self.conversation.id)
+        if (turn := self.exchanges[-1].turn) is not None:
+            self._store.undo(turn)
         self.left_out = 0
         return self.exchanges.pop()
 

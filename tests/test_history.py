@@ -432,7 +432,7 @@ def test_only_the_first_finish_counts(store: Store) -> None:
 def test_an_undone_turn_is_kept_and_is_no_part_of_the_conversation(store: Store) -> None:
     first = say(store, "one")
     second = say(store, "two", conversation=first.conversation)
-    undone = store.undo(first.conversation)
+    undone = store.undo(second.id)
     again = say(store, "three", conversation=first.conversation)
     assert undone
     assert (undone.id, undone.undone, again.position) == (second.id, True, 3)
@@ -440,10 +440,11 @@ def test_an_undone_turn_is_kept_and_is_no_part_of_the_conversation(store: Store)
     assert store.turns(first.conversation, undone=True) == [first, undone, again]
 
 
-def test_undo_goes_back_to_the_start_and_then_finds_nothing(store: Store) -> None:
-    name = say(store, "first try").conversation
-    assert store.undo(name)
-    assert (store.undo(name), store.last(), store.conversations()[0].turns) == (None, None, 0)
+def test_undo_goes_back_to_the_start_and_a_turn_is_taken_back_once(store: Store) -> None:
+    turn = say(store, "first try")
+    name = turn.conversation
+    assert store.undo(turn.id)
+    assert (store.undo(turn.id), store.last(), store.conversations()[0].turns) == (None, None, 0)
     say(store, "second try", conversation=name)
     assert store.find(name).title == "second try"
 
@@ -496,7 +497,7 @@ def test_undo_of_a_question_asked_again_takes_back_nothing_else(store: Store) ->
     before = say(store, "Hello")
     first = say(store, "Why?", conversation=before.conversation)
     again = store.begin_turn(first.conversation, "Why?", retries=first.id)
-    undone = store.undo(first.conversation)
+    undone = store.undo(again.id)
     assert undone
     assert (undone.id, [turn.id for turn in undone.former]) == (again.id, [first.id])
     assert store.turns(first.conversation)[-1] == before
@@ -515,8 +516,7 @@ def test_a_turn_of_another_conversation_cannot_be_asked_again(store: Store) -> N
 def test_the_cost_of_a_conversation_counts_every_answer_that_was_sent(store: Store) -> None:
     name = ask_claude(store, "one", Spent(100, 0.25)).conversation
     ask_claude(store, "two", Spent(200, None), name)
-    ask_claude(store, "three", Spent(300, 0.5, estimated=True), name)
-    store.undo(name)
+    store.undo(ask_claude(store, "three", Spent(300, 0.5, estimated=True), name).id)
     say(store, "four", conversation=name)
     ask_claude(store, "elsewhere", Spent(1000, 3.0))
     assert store.cost(name) == Cost(usd=0.75, unknown=1, estimated=1, requests=3, sent_bytes=600)
@@ -734,7 +734,7 @@ def test_an_answer_that_still_grows_is_found(store: Store) -> None:
 
 
 def test_an_undone_turn_is_found_too(store: Store) -> None:
-    store.undo(say(store, "a pomegranate").conversation)
+    store.undo(say(store, "a pomegranate").id)
     assert len(search(store, "pomegranate")) == 1
 
 
@@ -833,7 +833,7 @@ def test_an_answer_without_a_word_is_not_said_to_break_off(store: Store) -> None
 
 def test_json_holds_everything(store: Store) -> None:
     turn = say(store, "Hé\0llo", "```\nfence")
-    store.undo(turn.conversation)
+    store.undo(turn.id)
     content = json.loads(to_json(store.find(turn.conversation), store.turns(turn.conversation, undone=True)))
     assert content["conversation"]["id"] == turn.conversation
     (found,) = content["turns"]

@@ -273,6 +273,31 @@ def test_undo_takes_the_last_exchange_back_and_the_history_keeps_it_as_undone(ro
     assert [turn.undone for turn in room.kept(undone=True)] == [False, True]
 
 
+def test_undo_takes_back_what_this_chat_shows_and_not_what_another_said_since(room: Room) -> None:
+    first = room.talk(Script(["One."]))
+    room.ask("Of this chat")
+    with open_store(room.home.history) as store:
+        other = Session({"starter": FakeEngine(Script(["Two."]))}, store, "")
+        other.resume(first.conversation)
+        list(other.ask(Question("Of the other"), room.know, Options(), room.permit))
+    undone = first.undo()
+    assert undone is not None
+    assert undone.question == "Of this chat"
+    assert [turn.question for turn in room.kept()] == ["Of the other"]
+
+
+def test_what_two_chats_take_back_is_taken_back_once(room: Room) -> None:
+    first = room.talk(Script(["One."]), Script(["Two."]))
+    room.ask("First")
+    room.ask("Second")
+    with open_store(room.home.history) as store:
+        other = Session({}, store, "")
+        other.resume(first.conversation)
+        assert other.undo() is not None
+    assert first.undo() is not None
+    assert [turn.question for turn in room.kept()] == ["First"]
+
+
 def test_there_is_nothing_to_undo_in_a_new_conversation(room: Room) -> None:
     assert room.talk().undo() is None
 

@@ -269,17 +269,14 @@ class Store:
             _set_spent(database, turn_id, finish.spent)
             _touch(database, row["conversation"], _text(_now()))
 
-    def undo(self, conversation_id: str) -> Turn | None:
-        """Take the last turn back and return it; it is kept, marked as undone, and no other turn changes."""
+    def undo(self, turn_id: int) -> Turn | None:
+        """Take a turn back and return it, None where it was already; it is kept, and no other turn changes."""
         with self.writing() as database:
-            row = database.execute(
-                "SELECT * FROM readable_turns WHERE conversation = ? AND NOT undone ORDER BY position DESC LIMIT 1",
-                (conversation_id,),
-            ).fetchone()
+            row = database.execute("SELECT * FROM readable_turns WHERE id = ? AND NOT undone", (turn_id,)).fetchone()
             if row is None:
                 return None
-            database.execute("UPDATE turns SET undone = 1 WHERE id = ?", (row["id"],))
-            _touch(database, conversation_id, _text(_now()))
+            database.execute("UPDATE turns SET undone = 1 WHERE id = ?", (turn_id,))
+            _touch(database, row["conversation"], _text(_now()))
             return replace(_with_former(database, _turn(row)), undone=True)
 
     # What was spent, also on turns that were undone or asked again
