@@ -123,7 +123,8 @@ def answer_once(given: Arguments, environment: Environment, question: str) -> in
     files = [read_file(name) for name in given.files]
     with _parts(given, environment, lambda: None) as parts:
         config = parts.settings.current()
-        parts.models.want(config.local, forbidden="Run shammah models pull NAME to fetch it")
+        reserve_gb, forbidden = config.routing.reserve_ram_gb, "Run shammah models pull NAME to fetch it"
+        parts.models.want(config.local, reserve_gb=reserve_gb, forbidden=forbidden)
         if earlier := _earlier(parts, given):
             parts.session.resume(earlier)
         parts.engines.cloud.want(config.cloud, config.routing.mode)
@@ -164,8 +165,7 @@ def _parts(given: Arguments, environment: Environment, on_change: Callable[[], N
     home = Home(environment.home)
     settings = Settings(home.config, overrides(given))
     config = settings.current()
-    reserve_gb = config.routing.reserve_ram_gb
-    models = LocalModels(_plan(home, environment, reserve_gb), on_change, reserve_gb)
+    models = LocalModels(_plan(home, environment), on_change)
     # Without the larger model yet: a folder that is gone must not keep the chat from starting.
     models.want(Local(config.local.enabled, "starter", threads=config.local.threads, context=config.local.context))
     plan = CloudPlan.of(environment)
@@ -184,7 +184,7 @@ def _history(home: Home) -> Store:
         raise HistoryError(str(error), hint=f"{error.hint}; -n goes without a history") from error
 
 
-def _plan(home: Home, environment: Environment, reserve_gb: float) -> Plan:
+def _plan(home: Home, environment: Environment) -> Plan:
     """How a larger model is brought to ready on this machine."""
     return Plan(
         models=home.models,
@@ -193,11 +193,11 @@ def _plan(home: Home, environment: Environment, reserve_gb: float) -> Plan:
         worker_environment=worker_environment(),
         loader_environment=loader_environment(),
         logs=home.logs,
-        choose=lambda wanted, context, may_fetch: automatic.take(
+        choose=lambda wanted, context, reserve_gb, may_fetch: automatic.take(
             wanted, home.models, context, reserve_gb, may_fetch=may_fetch
         ),
-        check_before_fetch=lambda source, context: automatic.check_before_fetch(source, context, reserve_gb),
-        check_memory=lambda name, folder, context: automatic.check_memory(name, folder, context, reserve_gb),
+        check_before_fetch=automatic.check_before_fetch,
+        check_memory=automatic.check_memory,
     )
 
 

@@ -25,11 +25,11 @@ from tests.fakes import finish_of, until, user
 SHORT = Options(max_tokens=3, seed=1)
 
 
-def no_choice(_wanted: Automatic, _context: int, _may_fetch: bool) -> Source:
+def no_choice(_wanted: Automatic, _context: int, _reserve_gb: float, _may_fetch: bool) -> Source:
     raise HubError("No larger model is on this machine yet", hint="Fetch one")
 
 
-def fits(_name: str, _folder: Path, _context: int) -> None:
+def fits(_name: str, _folder: Path, _context: int, _reserve_gb: float) -> None:
     """Room for everything."""
 
 
@@ -51,8 +51,8 @@ def make(plan: Plan) -> Iterator[Callable[..., LocalModels]]:
     """Makes the models of a plan, with changes; ends them after the test."""
     made: list[LocalModels] = []
 
-    def maker(reserve_gb: float = 0.0, **changes: object) -> LocalModels:
-        made.append(LocalModels(replace(plan, **changes), lambda: None, reserve_gb))  # type: ignore[arg-type]
+    def maker(**changes: object) -> LocalModels:
+        made.append(LocalModels(replace(plan, **changes), lambda: None))  # type: ignore[arg-type]
         return made[-1]
 
     yield maker
@@ -119,10 +119,11 @@ def test_of_a_model_that_is_ready_the_router_is_told_how_long_the_conversation_i
 def test_memory_that_other_programs_have_taken_is_told_with_the_numbers(
     make: Callable[..., LocalModels], folder: Path
 ) -> None:
-    models = make(reserve_gb=4096.0)
+    models = make()
     models.want(Local(repo=str(folder)))
     models.start()
     until(lambda: ready(models))
+    models.want(Local(repo=str(folder)), reserve_gb=4096.0)
     told = models.facts("auto", enabled=True, messages=[user("Hello")])
     assert told.short_of_memory.endswith("are free of the 4096 GB of memory for other programs")
 
@@ -171,7 +172,7 @@ def test_without_room_for_both_the_old_model_goes_first(
 ) -> None:
     models: LocalModels
 
-    def no_room_for_two(name: str, _folder: Path, _context: int) -> None:
+    def no_room_for_two(name: str, _folder: Path, _context: int, _reserve_gb: float) -> None:
         if name == "other" and models.get("local") and models["local"].model == "qwen" and models["local"].pid:
             raise ModelError("other needs about 9 GB of memory", hint="Close other programs")
 
@@ -195,7 +196,7 @@ def test_without_room_for_both_the_old_model_goes_first(
 def test_another_model_is_wanted_while_one_waits_for_room(
     make: Callable[..., LocalModels], folder: Path, tmp_path: Path
 ) -> None:
-    def no_room_for_two(name: str, _folder: Path, _context: int) -> None:
+    def no_room_for_two(name: str, _folder: Path, _context: int, _reserve_gb: float) -> None:
         if name == "large":
             raise ModelError("large needs about 9 GB of memory", hint="Close other programs")
 
@@ -215,7 +216,7 @@ def test_another_model_is_wanted_while_one_waits_for_room(
 def test_a_model_that_does_not_fit_even_alone_is_told_when_the_old_one_has_gone(
     make: Callable[..., LocalModels], folder: Path, tmp_path: Path
 ) -> None:
-    def no_room(name: str, _folder: Path, _context: int) -> None:
+    def no_room(name: str, _folder: Path, _context: int, _reserve_gb: float) -> None:
         if name == "large":
             raise ModelError("large needs about 9 GB of memory", hint="Close other programs")
 
@@ -232,7 +233,7 @@ def test_a_model_that_does_not_fit_even_alone_is_told_when_the_old_one_has_gone(
 def test_a_model_that_does_not_fit_is_refused_and_the_starter_answers(
     make: Callable[..., LocalModels], folder: Path
 ) -> None:
-    def no_room(_name: str, _folder: Path, _context: int) -> None:
+    def no_room(_name: str, _folder: Path, _context: int, _reserve_gb: float) -> None:
         raise ModelError("qwen needs about 9 GB of memory", hint="Close other programs")
 
     models = make(check_memory=no_room)
@@ -241,6 +242,41 @@ def test_a_model_that_does_not_fit_is_refused_and_the_starter_answers(
     until(lambda: isinstance(models.state, Failed))
     assert models.state == Failed("qwen", "qwen needs about 9 GB of memory", "Close other programs")
     assert models.answering(facts(models)).name == "starter"
+
+
+def test_more_memory_to_leave_is_counted_at_the_next_try(make: Callable[..., LocalModels], folder: Path) -> None:
+    def no_room(_name: str, _folder: Path, _context: int, reserve_gb: float) -> None:
+        if reserve_gb > 1:
+            raise ModelError("qwen needs about 9 GB of memory", hint="Close other programs")
+
+    models = make(check_memory=no_room)
+    models.want(Local(repo=str(folder)), reserve_gb=2.0)
+    models.start()
+    until(lambda: isinstance(models.state, Failed))
+    models.want(Local(repo=str(folder)), reserve_gb=0.5)
+    models.start()
+    until(lambda: ready(models))
+    at_work = models["local"]
+    models.want(Local(repo=str(folder)), reserve_gb=2.0)
+    assert models["local"] is at_work
+
+
+def test_what_is_going_to_be_fetched_is_known_before(make: Callable[..., LocalModels], home: Home) -> None:
+    small = home.models / "onnx-community--Qwen2.5-0.5B-Instruct@abc" / "prepared-1"
+    small.mkdir(parents=True)
+    (small / "prepared.json").write_text("{}")
+    models = make()
+    announced = {}
+    for local in (Local(), Local(variant="coder"), Local(size="0.5b"), Local(size="1.5b"), Local(repo="owner/name")):
+        models.want(local)
+        announced[local.variant, local.size, local.repo] = bool(models.fetches)
+    assert announced == {
+        ("instruct", "auto", ""): False,
+        ("coder", "auto", ""): True,
+        ("instruct", "0.5b", ""): False,
+        ("instruct", "1.5b", ""): True,
+        ("instruct", "auto", "owner/name"): True,
+    }
 
 
 def test_a_model_that_failed_is_told_with_its_cause(make: Callable[..., LocalModels], folder: Path) -> None:
@@ -267,7 +303,7 @@ def test_a_failure_can_be_tried_again(make: Callable[..., LocalModels], folder: 
 
 
 def test_what_cannot_run_here_is_refused_before_it_is_fetched(make: Callable[..., LocalModels]) -> None:
-    def refuse(source: Source, _context: int) -> None:
+    def refuse(source: Source, _context: int, _reserve_gb: float) -> None:
         raise ModelError(f"{source.name} needs about 11 GB of memory", hint="shammah models use 3b takes a smaller one")
 
     models = make(check_before_fetch=refuse)

@@ -77,10 +77,10 @@ State = Waiting | Downloading | Preparing | Loading | Ready | Failed
 class Plan:
     """How to bring a model to ready.
 
-    `forbidden` says what to do where nothing may be fetched, "" where it may; `choose` tells the source to take for
-    `Automatic`, given the context and whether it may be fetched, and
-    `check_memory` raises ModelError where a folder's model would not fit into the memory that is free now, and
-    `check_before_fetch` where a source's would not fit into all the memory there is.
+    `forbidden` says what to do where nothing may be fetched, "" where it may; `reserve_gb` is the memory to leave to
+    the rest of the machine. Given the context and that memory, `choose` tells the source to take for `Automatic`, by
+    whether it may be fetched; `check_memory` raises ModelError where a folder's model would not fit into the memory
+    that is free now, and `check_before_fetch` where a source's would not fit into all the memory there is.
     """
 
     models: Path
@@ -88,14 +88,15 @@ class Plan:
     endpoint: str
     worker_environment: Mapping[str, str]
     loader_environment: Mapping[str, str]
-    choose: Callable[[Automatic, int, bool], Source]
-    check_memory: Callable[[str, Path, int], None]
-    check_before_fetch: Callable[[Source, int], None] = lambda _source, _context: None
+    choose: Callable[[Automatic, int, float, bool], Source]
+    check_memory: Callable[[str, Path, int, float], None]
+    check_before_fetch: Callable[[Source, int, float], None] = lambda _source, _context, _reserve_gb: None
     forbidden: str = ""
     context: int = 4096
     threads: int = 0
     backend: str = "auto"
     keep_download: bool = False
+    reserve_gb: float = 0.0
 
 
 class Bootstrap:
@@ -205,7 +206,7 @@ class Bootstrap:
             self._load(wanted.name, folder)
 
     def _choose(self, wanted: Automatic) -> Source:
-        return self._plan.choose(wanted, self._plan.context, not self._plan.forbidden)
+        return self._plan.choose(wanted, self._plan.context, self._plan.reserve_gb, not self._plan.forbidden)
 
     def _fetched(self, source: Source) -> Path | None:
         """The folder that the loader checked or made; None when closed meanwhile."""
@@ -213,7 +214,7 @@ class Bootstrap:
         if self._plan.forbidden and store.is_repository(source.repo) and source.repo not in known:
             raise HubError(f"{source.name} is not on this machine", hint=self._plan.forbidden)
         if source.repo not in known:
-            self._plan.check_before_fetch(source, self._plan.context)
+            self._plan.check_before_fetch(source, self._plan.context, self._plan.reserve_gb)
         request = protocol.Fetch(
             source.repo, str(self._plan.models), source.file, endpoint=self._plan.endpoint,
             offline=bool(self._plan.forbidden), keep_download=self._plan.keep_download, threads=self._plan.threads,
@@ -244,8 +245,9 @@ class Bootstrap:
         return None
 
     def _check_memory(self, name: str, folder: Path) -> None:
+        plan = self._plan
         try:
-            self._plan.check_memory(name, folder, self._plan.context)
+            plan.check_memory(name, folder, plan.context, plan.reserve_gb)
         except ModelError:
             if not self._is_beside():
                 raise
@@ -254,7 +256,7 @@ class Bootstrap:
             if (other := self._room.get()) is None:
                 return
             other.close()
-            self._plan.check_memory(name, folder, self._plan.context)
+            plan.check_memory(name, folder, plan.context, plan.reserve_gb)
 
     def _load(self, name: str, folder: Path) -> None:
         spec = ModelSpec(name, folder, self._plan.context, self._plan.threads, self._plan.backend)

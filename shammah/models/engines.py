@@ -12,11 +12,11 @@ from shammah.errors import ModelError
 from shammah.local.client import Broken, LocalEngine, ModelSpec, Off
 from shammah.local.client import Ready as Loaded
 from shammah.message import Message
-from shammah.models import store
+from shammah.models import catalog, store
 from shammah.models.bootstrap import Bootstrap, Downloading, Failed, Loading, Plan, Preparing, Ready, State, Waiting
 from shammah.models.catalog import size_text
 from shammah.models.machine import memory
-from shammah.models.wanted import Folder, Wanted, wanted
+from shammah.models.wanted import Automatic, Source, Wanted, wanted
 from shammah.paths import STARTER
 from shammah.router import Facts, Mode, ModelState, choose
 
@@ -40,6 +40,7 @@ class Order:
     threads: int
     backend: str
     keep_download: bool
+    reserve_gb: float
     forbidden: str
 
 
@@ -49,10 +50,9 @@ class LocalModels(Mapping[str, LocalEngine]):
     A new model is made ready beside the one that answers, and takes its place in `settle`, between two answers.
     """
 
-    def __init__(self, plan: Plan, on_change: Callable[[], None], reserve_gb: float = 0.0) -> None:
-        """`reserve_gb` is the memory to leave to the rest of the machine, 0 where that does not matter."""
+    def __init__(self, plan: Plan, on_change: Callable[[], None]) -> None:
         self._plan = plan
-        self._reserve_gb = reserve_gb
+        self._reserve_gb = 0.0
         self._on_change = on_change
         self._starter: LocalEngine | None = None
         self._serving: tuple[Order, Bootstrap] | None = None
@@ -78,21 +78,25 @@ class LocalModels(Mapping[str, LocalEngine]):
 
     # What is wanted
 
-    def want(self, local: Local, *, forbidden: str = "") -> None:
+    def want(self, local: Local, *, reserve_gb: float = 0.0, forbidden: str = "") -> None:
         """Take the settings for what is wanted; what differs from it is ended or replaced, new ones wait for `start`.
 
-        `forbidden` says why nothing may be fetched, and what to do about it; "" where it may.
+        `reserve_gb` is the memory to leave to the rest of the machine, 0 where that does not matter. `forbidden` says
+        why nothing may be fetched, and what to do about it; "" where it may.
 
         Raises:
             ModelError: `local.repo` names no model; everything stays as it is.
         """
         target = wanted(local) if local.enabled else None
         self._want_starter(local)
+        self._reserve_gb = reserve_gb
         if target is None:
             self._end_coming()
             self._end_serving()
             return
-        order = Order(target, local.context, local.threads, local.backend, local.keep_download, forbidden)
+        order = Order(
+            target, local.context, local.threads, local.backend, local.keep_download, reserve_gb, forbidden
+        )  # fmt: skip
         if self._keeps(self._serving, order):
             self._end_coming()
         elif not self._keeps(self._coming, order):
@@ -116,6 +120,7 @@ class LocalModels(Mapping[str, LocalEngine]):
             threads=order.threads,
             backend=order.backend,
             keep_download=order.keep_download,
+            reserve_gb=order.reserve_gb,
             forbidden=self._plan.forbidden or order.forbidden,
         )
         beside = self._serving is not None and self._serving[1].engine is not None
@@ -137,11 +142,12 @@ class LocalModels(Mapping[str, LocalEngine]):
 
     @staticmethod
     def _keeps(current: tuple[Order, Bootstrap] | None, order: Order) -> bool:
-        """Whether what runs is what is ordered; whether it may be fetched matters only until it is here."""
+        """Whether what runs is what is ordered; what may be fetched, and fits, matters only until it is here."""
         if current is None:
             return False
         had, bootstrap = current
-        return had == order or (bootstrap.engine is not None and replace(had, forbidden=order.forbidden) == order)
+        as_loaded = replace(had, reserve_gb=order.reserve_gb, forbidden=order.forbidden)
+        return had == order or (bootstrap.engine is not None and as_loaded == order)
 
     def _end_coming(self) -> None:
         if self._coming:
@@ -209,10 +215,17 @@ class LocalModels(Mapping[str, LocalEngine]):
 
     @property
     def fetches(self) -> str:
-        """The hub that a model is going to be fetched from, "" where nothing is."""
-        if self._serving is None or isinstance(self._serving[0].wanted, Folder) or self._serving[0].forbidden:
+        """The hub that the wanted model is going to be fetched from, "" where it is here or none is."""
+        if self._serving is None or self._serving[0].forbidden:
             return ""
-        return "" if any(found.prepared for found in store.stored(self._plan.models)) else self.hub
+        here = {found.repo for found in store.stored(self._plan.models) if found.prepared}
+        match self._serving[0].wanted:
+            case Source(repo=repo):
+                return self.hub if store.is_repository(repo) and repo not in here else ""
+            case Automatic(variant=variant):
+                return "" if any(model.repo in here for model in catalog.of_variant(variant)) else self.hub
+            case _:
+                return ""
 
     @property
     def notes(self) -> list[str]:

@@ -38,7 +38,7 @@ class Chosen:
         self._out = out
         self._typed: Mode | None = None
         """The mode that was typed here; None: the one of config.toml."""
-        self._wanted: tuple[Local, str] | None = None
+        self._wanted: tuple[Local, float, str] | None = None
         """What the models were last asked for; `_accepted`: the last of it that names a model."""
         self._accepted: Local | None = None
 
@@ -153,15 +153,16 @@ class Chosen:
 
     def _want_models(self) -> None:
         """Have the models that the settings ask for; the wrong name of one leaves those before at work."""
-        models, local, forbidden = self._engines.models, self.config.local, self.no_fetching
-        if (local, forbidden) != self._wanted:
-            self._wanted = local, forbidden
+        models, local = self._engines.models, self.config.local
+        reserve_gb, forbidden = self.config.routing.reserve_ram_gb, self.no_fetching
+        if (local, reserve_gb, forbidden) != self._wanted:
+            self._wanted = local, reserve_gb, forbidden
             try:
-                models.want(local, forbidden=forbidden)
+                models.want(local, reserve_gb=reserve_gb, forbidden=forbidden)
                 self._accepted = local
             except ModelError as error:
-                if self._accepted:  # Whether it may be fetched counts for them, too.
-                    models.want(self._accepted, forbidden=forbidden)
+                if self._accepted:  # What may be fetched, and fits, counts for them, too.
+                    models.want(self._accepted, reserve_gb=reserve_gb, forbidden=forbidden)
                 place = self.settings.place("local.repo")
                 raise ConfigError(f"local.repo{place}: {error}", hint=error.hint) from error
         models.settle()

@@ -39,7 +39,9 @@ def welcome(
     else:
         chat.chosen.take_up()
     if not quiet and (hub := chat.engines.models.fetches):
-        chat.out.note(f"A larger model that fits is fetched from {hub} in the background; /local prevents it.")
+        state = chat.engines.models.state
+        model = state.model if state and state.model else "A larger model that fits"
+        chat.out.note(f"{model} is fetched from {hub} in the background; /local prevents it.")
     for name in files:
         chat.attach(name)
     if earlier is not None:
