@@ -95,6 +95,11 @@ def test_enter_sends_in_vi_mode_too(typed: Typed) -> None:
     assert typed("one\ntwo\r", vi=True) == "one\ntwo"
 
 
+def test_after_ctrl_c_a_line_begins_in_the_insert_mode_of_vi(typed: Typed, keys: PipeInput) -> None:
+    threading.Timer(1.0, keys.send_text, [f"{CTRL_C}how do I quit?\r"]).start()  # Esc by itself takes half a second.
+    assert typed("abc\x1b", vi=True) == "how do I quit?"
+
+
 def test_ctrl_c_clears_the_line(typed: Typed) -> None:
     assert typed(f"half a thought{CTRL_C}another\r") == "another"
 

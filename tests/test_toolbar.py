@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from shammah.screen.toolbar import Status, bottom_line, share
@@ -24,6 +26,13 @@ def test_it_never_exceeds_the_screen(width: int):
 
 def test_a_narrow_screen_keeps_who_answers():
     assert bottom_line(STATUS, 20) == " starter answers"
+
+
+def test_the_mode_is_told_before_why_something_failed():
+    failed = replace(STATUS, state="1.5B failed: No address is known for huggingface.co")
+    assert bottom_line(failed, 80) == " starter answers · 1.5B failed: No address is known for huggingface.co · auto"
+    assert bottom_line(failed, 50) == " starter answers · 1.5B failed: No address… · auto"
+    assert bottom_line(failed, 30) == " starter answers · auto"
 
 
 def test_a_notice_takes_its_place():

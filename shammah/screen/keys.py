@@ -73,6 +73,7 @@ def key_bindings(next_mode: Callable[[], str], hint: Callable[[str], None]) -> K
     @keys.add("<sigint>", filter=line)
     def _stop(event: KeyPressEvent) -> None:
         buffer = event.current_buffer
+        event.app.vi_state.reset()  # A line begins in insert mode, as in a shell.
         if buffer.text:
             buffer.append_to_history()  # Cleared, not lost: Up brings it back.
             buffer.reset()

@@ -11,6 +11,9 @@ from shammah.router import Facts, choose
 from shammah.screen.states import context_of, state_word, way
 from shammah.session import Receipt
 
+SHORTENED = 12
+"""Columns that are worth a shortened state."""
+
 
 @dataclass(frozen=True)
 class Status:
@@ -45,18 +48,19 @@ def status(engines: Engines, facts: Facts, last: Receipt | None) -> Status:
 
 
 def bottom_line(status: Status, width: int) -> str:
-    """The line, at most `width` columns: parts that do not fit are left out, the least telling first."""
-    parts = [f"{status.engine} answers", status.state, status.mode]
-    if status.speed:
-        parts.append(f"{status.speed:.0f}/s")
+    """The line, at most `width` columns; where all do not fit, figures go first, then the state is shortened."""
+    who, state, mode = f"{status.engine} answers", status.state, status.mode
+    figures = [f"{status.speed:.0f}/s"] if status.speed else []
     if status.context:
-        parts.append(f"context {share(status.filled, status.context)}")
+        figures.append(f"context {share(status.filled, status.context)}")
+    lines = [[who, state, mode, *figures[:count]] for count in range(len(figures), -1, -1)]
+    room = width - len(_joined([who, "", mode]))
+    if room >= SHORTENED:  # A long one tells what failed, and its beginning tells most.
+        lines.append([who, _cut(state, room), mode])
+    lines += [[who, mode], [who]]
     if status.notice:
-        parts = [status.notice]
-    while len(parts) > 1 and len(_joined(parts)) > width:
-        parts.pop()
-    line = _joined(parts)
-    return line if len(line) <= width else line[: max(width - 1, 0)] + "…"
+        lines = [[status.notice]]
+    return next((line for line in map(_joined, lines) if len(line) <= width), _cut(_joined(lines[-1]), width))
 
 
 def share(filled: int, context: int) -> str:
@@ -66,3 +70,7 @@ def share(filled: int, context: int) -> str:
 
 def _joined(parts: list[str]) -> str:
     return " " + " · ".join(parts)
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: max(width - 1, 0)] + "…"
