@@ -13,6 +13,8 @@ from typing import IO
 
 PART = ".part-"
 """How the name of an unfinished folder begins."""
+LEFT_S = 60.0
+"""Seconds after which an unfinished file has nobody who works on it; writing one takes milliseconds."""
 READ_S, SCAN_S = 0.5, 10.0
 """Seconds that Windows may refuse a new name: while another program reads a small file, or scans a fresh large one."""
 
@@ -22,14 +24,15 @@ def open_private(path: Path, mode: str) -> IO[bytes]:
     return open(path, mode, opener=lambda name, flags: os.open(name, flags, 0o600))
 
 
-def replace(target: Path, data: bytes) -> None:
+def replace(target: Path, data: bytes, *, alone: bool = False) -> None:
     """Put `data` in the place of `target`, readable by its owner only; after a crash it is the old file or the new one.
 
-    One writer at a time. Raises OSError, and leaves the old file then.
+    Of several writers the last one wins; `alone` says that there are no others now, so that what a killed one left
+    goes at once. Raises OSError, and leaves the old file then.
     """
-    # One name for all writers, so that what a killed one left is overwritten by the next.
-    new = target.with_name(f".{target.name}.new")
-    new.unlink(missing_ok=True)
+    begun = f".{target.name}.new-"
+    _clear(target.parent, begun, alone)
+    new = target.with_name(begun + os.urandom(4).hex())
     try:
         with open_private(new, "xb") as file:
             file.write(data)
@@ -39,6 +42,14 @@ def replace(target: Path, data: bytes) -> None:
     except OSError:
         new.unlink(missing_ok=True)
         raise
+
+
+def _clear(folder: Path, begun: str, alone: bool) -> None:
+    """Remove what killed writers left behind under names that begin so."""
+    for path in folder.iterdir():
+        with suppress(OSError):  # Another writer clears too, or is at work on it.
+            if path.name.startswith(begun) and (alone or time.time() - path.stat().st_mtime > LEFT_S):
+                path.unlink()
 
 
 @contextmanager

@@ -140,7 +140,7 @@ def test_a_linked_config_is_changed_where_it_lies(path: Path, tmp_path: Path) ->
 @posix
 def test_what_a_killed_writer_left_is_cleared_by_the_next(path: Path) -> None:
     path.parent.mkdir()
-    (path.parent / ".config.toml.new").write_bytes(b"half")
+    (path.parent / ".config.toml.new-0").write_bytes(b"half")
     set_value(path, "local.threads", "2")
     assert sorted(each.name for each in path.parent.iterdir()) == [".config.toml.lock", "config.toml"]
 
@@ -161,7 +161,7 @@ except ConfigError as error:
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert "cannot be saved: File too large" in done.stdout
     assert path.read_bytes().decode() == before
-    assert not (path.parent / ".config.toml.new").exists()
+    assert sorted(each.name for each in path.parent.iterdir()) == [".config.toml.lock", "config.toml"]
 
 
 def test_a_home_that_is_a_file_is_told(tmp_path: Path) -> None:

@@ -317,7 +317,7 @@ def test_every_file_is_its_owners_alone_from_its_first_moment(home: Home) -> Non
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     seen = [eval(line) for line in done.stdout.splitlines()]
     assert {mode for _, mode in seen} == {"0o600"}
-    assert {name for name, _ in seen} >= {"credentials.toml", ".credentials.toml.new"}
+    assert {name.partition("-")[0] for name, _ in seen} >= {"credentials.toml", ".credentials.toml.new"}
     assert home.folder.stat().st_mode & 0o777 == 0o700
 
 

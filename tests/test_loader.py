@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,6 +28,9 @@ REPO = "owner/a-model"
 WEIGHTS = "model.onnx.data"
 SIZE = 1_500_000
 ROOT = Path(__file__).parents[1]
+LOADER = (sys.executable, "-m", "shammah.loader")
+FULL_DISK = ("sh", "-c", 'ulimit -f 0; exec "$@"', "sh", *LOADER)
+"""The loader where no byte can be written to a file."""
 
 
 @pytest.fixture(scope="module")
@@ -81,9 +84,9 @@ def request(hub: Hub, tmp_path: Path) -> Fetch:
 class Loader:
     """One loader at work; `replies` ends with it."""
 
-    def __init__(self, asked: Fetch, environ: Mapping[str, str] | None = None) -> None:
+    def __init__(self, asked: Fetch, environ: Mapping[str, str] | None = None, command: Sequence[str] = LOADER) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "shammah.loader"],
+            command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=loader_environment({**os.environ, **(environ or {})}),
@@ -198,8 +201,7 @@ def test_a_loader_that_is_killed_costs_no_bytes(hub: Hub, tmp_path: Path) -> Non
 
 def test_a_loader_ends_with_its_parent_in_the_middle_of_a_transfer(hub: Hub, tmp_path: Path) -> None:
     hub.faults["cdn"] = [Silence(path=WEIGHTS)]
-    command = [sys.executable, "-m", "shammah.loader"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=loader_environment()) as loader:
+    with subprocess.Popen(LOADER, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=loader_environment()) as loader:
         assert loader.stdin and loader.stdout
         loader.stdin.write(encode(request(hub, tmp_path)))
         loader.stdin.flush()
@@ -255,6 +257,12 @@ def decay(path: Path) -> None:
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
 
 
+def a_day_later(folder: Path) -> None:
+    """As if a prepared folder had been looked at so long ago."""
+    seal = folder.with_name(f"{folder.name}.seal")
+    seal.write_text(json.dumps({**json.loads(seal.read_text()), "checked": time.time() - 25 * 3600}))
+
+
 def test_a_prepared_file_that_changed_on_the_disk_is_made_anew(hub: Hub, here: Path, tmp_path: Path) -> None:
     content = bytearray((here / WEIGHTS).read_bytes())
     content[5] ^= 1
@@ -267,10 +275,16 @@ def test_a_prepared_file_that_decays_without_a_trace_is_found_within_a_day(
     hub: Hub, here: Path, tmp_path: Path
 ) -> None:
     decay(here / WEIGHTS)
-    seal = here.with_name(f"{here.name}.seal")
-    seal.write_text(json.dumps({**json.loads(seal.read_text()), "checked": time.time() - 25 * 3600}))
+    a_day_later(here)
     run(request(hub, tmp_path))
     assert (here / WEIGHTS).read_bytes() == (hub.folder / REPO / WEIGHTS).read_bytes()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows limits no process to files of nothing")
+def test_a_disk_that_takes_nothing_refuses_no_unchanged_model(hub: Hub, kept: Path, tmp_path: Path) -> None:
+    a_day_later(kept)
+    loader = Loader(request(hub, tmp_path), command=FULL_DISK)
+    assert list(loader.replies) == [Prepared(str(kept), store.notes(kept))]
 
 
 def test_a_downloaded_file_that_changed_on_the_disk_is_found_before_it_is_used(

@@ -43,7 +43,7 @@ def replace(target: Path, data: bytes) -> None:
     """
     if target.exists() and not os.access(target, os.W_OK):
         raise PermissionError(errno.EACCES, "The file is read-only")
-    files.replace(target, data)
+    files.replace(target, data, alone=True)
 
 
 def _wait(lock: int, target: Path) -> None:

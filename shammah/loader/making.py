@@ -6,6 +6,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from shammah.errors import HubError
@@ -64,7 +65,7 @@ def make(request: Fetch, manifest: Manifest, folder: Path, fetch: Callable[[], P
 def tidy(folder: Path) -> None:
     """Delete a download that nobody needs any more and nobody works on."""
     if (folder / DOWNLOAD).is_dir():
-        with Lock(folder) as lock:
+        with suppress(OSError), Lock(folder) as lock:  # What the disk refuses now is for a later start.
             if lock.take():
                 shutil.rmtree(folder / DOWNLOAD, ignore_errors=True)
 

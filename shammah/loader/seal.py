@@ -10,6 +10,7 @@ import hashlib
 import json
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,8 @@ def unbroken(folder: Path) -> bool:
     if not all(_unchanged(folder, file, look=stale) for file in found["files"]):
         return False
     if stale:
-        _write(folder, {**found, "checked": time.time()})
+        with suppress(OSError):  # It costs another look at the next start.
+            _write(folder, {**found, "checked": time.time()})
     return True
 
 
