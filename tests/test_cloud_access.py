@@ -25,11 +25,13 @@ from tests.servers.claude import (
     KEY,
     Answer,
     Claude,
+    Cut,
     Hangup,
     Page,
     Play,
     Silence,
     Status,
+    event,
 )
 
 __all__ = ["make"]
@@ -178,11 +180,22 @@ def test_at_the_persons_word_what_was_in_the_way_is_tried_again(make: Made) -> N
     assert said(room.ask()) == WHOLE
 
 
-def test_an_answer_wipes_out_the_trouble_before_it(make: Made) -> None:
-    room = make(patience=replace(AT_ONCE, unreachable_s=60.0))
-    room.claude.faults = [Hangup()]
-    room.fails()
-    room.ask()
+@pytest.mark.parametrize(
+    ("kind", "state"),
+    [("authentication_error", "wrong key"), ("billing_error", "no credit"), ("overloaded_error", "ready")],
+)
+def test_a_key_or_an_account_that_is_refused_in_the_middle_of_an_answer_is_not_asked_again(
+    make: Made, kind: str, state: str
+) -> None:
+    refusal = event({"type": "error", "error": {"type": kind, "message": "It did not work"}})
+    room = make(Answer(extra=[refusal]))
+    assert finish_of(room.ask()).reason == "failed"
+    assert room.cloud.state == state
+
+
+def test_an_answer_that_only_broke_off_may_be_asked_again_at_once(make: Made) -> None:
+    room = make(Cut(2000, "rst"))
+    assert finish_of(room.ask()).reason == "failed"
     assert room.cloud.state == "ready"
 
 

@@ -160,11 +160,9 @@ class Cloud:
             self._let_go()
         self._key, self._met = result, None
 
-    def _note(self, error: CloudError | None) -> None:
-        """An engine tells how a question went."""
-        if error is None:
-            self._met = None
-        elif error.trouble in STATES:
+    def _note(self, error: CloudError) -> None:
+        """An engine tells what went wrong."""
+        if error.trouble in STATES:
             lasts = LASTS_S.get(error.trouble, self._plan.patience.unreachable_s)
             self._met = _Met(error, time.monotonic() + lasts)
 

@@ -16,15 +16,17 @@ from shammah.cloud.link import Link
 from shammah.cloud.spending import Spending
 from shammah.config import Cloud as Settings
 from shammah.engine import TICK, Tally
-from shammah.errors import CloudError
+from shammah.errors import CloudError, CloudTrouble
 from shammah.message import Event, Finish, Message, Options, Piece, Reason, Spent, Waiting
 
 TELL_EVERY = 16
 """Tokens of the answer after which its cost is told again."""
+LASTING: tuple[CloudTrouble, ...] = ("key", "credit")
+"""What the next question meets too; any other answer that breaks off may be asked again at once."""
 
 
 class ClaudeEngine:
-    """Obeys the Engine contract with Claude; `noted` hears how each question went: an error, or None."""
+    """Obeys the Engine contract with Claude; `noted` hears of the errors that may count for the next question."""
 
     name = "claude"
 
@@ -34,7 +36,7 @@ class ClaudeEngine:
         settings: Settings,
         spending: Spending,
         patience: Patience,
-        noted: Callable[[CloudError | None], None] = lambda _error: None,
+        noted: Callable[[CloudError], None],
     ) -> None:
         self._link = link
         self._settings = settings
@@ -61,8 +63,7 @@ class ClaudeEngine:
         try:
             account = Account(self._spending, request, self._settings.daily_budget_usd)
             with closing(account):
-                yield from _Answer(self._link, request, account, self._patience).events()
-            self._noted(None)
+                yield from _Answer(self._link, request, account, self._patience, self._noted).events()
         except CloudError as error:
             self._noted(error)
             raise error from None
@@ -71,11 +72,19 @@ class ClaudeEngine:
 class _Answer:
     """One answer in the making, over as many tries as it takes."""
 
-    def __init__(self, link: Link, request: Request, account: Account, patience: Patience) -> None:
+    def __init__(
+        self,
+        link: Link,
+        request: Request,
+        account: Account,
+        patience: Patience,
+        noted: Callable[[CloudError], None],
+    ) -> None:
         self._link = link
         self._request = request
         self._account = account
         self._patience = patience
+        self._noted = noted
         self._tally = Tally()
         self._shown = 0
         """Tokens of the pieces, as estimated."""
@@ -95,6 +104,8 @@ class _Answer:
                 return
             tries += 1
             if self._tally.begun:
+                if fault.error.trouble in LASTING:
+                    self._noted(fault.error)
                 yield self._finish("failed", fault.error)
                 return
             seconds = retry.pause(fault, tries, time.monotonic() - began, self._patience)
