@@ -10,11 +10,15 @@ from pathlib import Path
 import pytest
 
 from shammah.environment import worker_environment
+from shammah.local.protocol import Failed, Generate, Load, Reply
 from shammah.local.trial import ask
+from shammah.message import Message, Options
 from shammah.worker import contest as contests
 from shammah.worker.contest import Contest, Lost, Ran, choose, contest, lost_later, report
+from shammah.worker.inbox import Inbox
 from shammah.worker.providers import CPU, Absent, Provider, available, installed, load, missing, survey
 from shammah.worker.remembered import FILE, digest, forget
+from shammah.worker.service import Service
 
 RIVAL = Path(__file__).with_name("rival.py")
 THREADS, CONTEXT = 1, 1024
@@ -187,6 +191,21 @@ def test_a_provider_that_fails_in_an_answer_is_not_taken_again(model: Path) -> N
     said = lost_later(model, rival("fast"), "auto", THREADS, "the device is lost\nstack", look)
     assert said == "fast failed in an answer, so the CPU runs the model: the device is lost"
     assert choose(model, "auto", THREADS, CONTEXT, look, rivals_command).winner == CPU
+
+
+def test_a_provider_that_fails_in_an_answer_where_the_cpu_fails_too_is_told(model: Path) -> None:
+    replies: list[Reply] = []
+    service = Service(replies.append, Inbox())
+    service.carry_out(Load(1, str(model), CONTEXT, THREADS))
+    # Without a graphics card, the CPU's model has to pass for another provider's.
+    service._model.decoder.provider = rival("fast")  # type: ignore[union-attr]
+    (model / "model.onnx").unlink()
+    service.carry_out(Generate(2, [Message("user", "Hello")], Options(temperature="no number")))  # type: ignore[arg-type]
+    told = replies[-1]
+    assert isinstance(told, Failed)
+    assert (told.request, told.fatal) == (2, True)
+    assert told.message.startswith("The model in model cannot be loaded")
+    assert told.hint
 
 
 def software_webgpu(monkeypatch: pytest.MonkeyPatch) -> Provider:

@@ -84,18 +84,8 @@ class Service:
                     self._count(request)
         except ShammahError as error:
             self._send(Failed(request.request, str(error), error.hint))
-        except MemoryError:
-            self._out_of_memory(request)
         except Exception as cause:  # The edge of the process: a library's error becomes a state with its cause.
-            if "alloc" in str(cause).lower():
-                self._out_of_memory(request)
-                return
-            if self._runs_elsewhere():
-                self._back_to_cpu(request, cause)
-                return
-            self._forget()
-            message = f"The model failed: {type(cause).__name__}: {cause}"
-            self._send(Failed(request.request, message, "Ask again; shammah doctor shows what works", fatal=True))
+            self._send(self._failed(request, cause))
 
     def _load(self, request: Load) -> None:
         started = time.monotonic()
@@ -104,18 +94,24 @@ class Service:
         seconds = time.monotonic() - started
         self._send(Ready(request.request, model.decoder.context, model.decoder.device, seconds, model.why))
 
-    def _runs_elsewhere(self) -> bool:
-        return self._model is not None and self._model.decoder.provider != CPU
+    def _failed(self, request: Request, cause: Exception) -> Failed:
+        if _short_of_memory(cause) or self._model is None or self._model.decoder.provider == CPU:
+            if self._model is not None:
+                self._model.decoder.forget()
+            return _fatal(request, cause)
+        try:
+            return Failed(request.request, self._back_to_cpu(self._model, cause), "Ask again")
+        except Exception as second:  # The CPU may fail as well.
+            return _fatal(request, second)
 
-    def _back_to_cpu(self, request: Request, cause: Exception) -> None:
+    def _back_to_cpu(self, failed: LoadedModel, cause: Exception) -> str:
         """A provider failed in an answer: the CPU takes its place for this model, now and at later starts."""
-        assert self._model is not None
-        load, provider = self._model.request, self._model.decoder.provider
+        load = failed.request
         threads = load.threads or usable_processors()
-        why = lost_later(Path(load.folder), provider, load.backend, threads, cause)
+        why = lost_later(Path(load.folder), failed.decoder.provider, load.backend, threads, cause)
         self._model = None
         self._model = LoadedModel(replace(load, backend="cpu"))
-        self._send(Failed(request.request, why, "Ask again"))
+        return why
 
     def _generate(self, request: Generate) -> None:
         model = self._loaded()
@@ -185,20 +181,22 @@ class Service:
             raise ModelError("No model is loaded", hint="Choose one with /model")
         return self._model
 
-    def _out_of_memory(self, request: Request) -> None:
-        self._forget()
-        self._send(
-            Failed(
-                request.request,
-                "The memory of this machine was not enough for the model",
-                "Choose a smaller model with /model, lower local.context, or close other programs",
-                fatal=True,
-            )
-        )
 
-    def _forget(self) -> None:
-        if self._model is not None:
-            self._model.decoder.forget()
+def _short_of_memory(cause: Exception) -> bool:
+    return isinstance(cause, MemoryError) or "alloc" in str(cause).lower()
+
+
+def _fatal(request: Request, cause: Exception) -> Failed:
+    """The reply to what leaves no model that could answer the next request."""
+    if isinstance(cause, ShammahError):
+        message, hint = str(cause), cause.hint
+    elif _short_of_memory(cause):
+        message = "The memory of this machine was not enough for the model"
+        hint = "Choose a smaller model with /model, lower local.context, or close other programs"
+    else:
+        message = f"The model failed: {type(cause).__name__}: {cause}"
+        hint = "Ask again; shammah doctor shows what works"
+    return Failed(request.request, message, hint, fatal=True)
 
 
 def _repeatable(sampling: Sampling, request: Generate) -> bool:
