@@ -29,7 +29,7 @@ def pull(name: str, local: Local, reserve_gb: float, environment: Environment) -
     """
     source = _source(name, local, reserve_gb, Home(environment.home))
     automatic.check_before_fetch(source, local.context, reserve_gb)
-    if remark := licence_remark(name, local.variant):
+    if remark := licence_remark(name):
         sys.stderr.write(remark + "\n")
     _follow(
         _request(source, local, environment),
@@ -39,7 +39,7 @@ def pull(name: str, local: Local, reserve_gb: float, environment: Environment) -
 
 
 def _source(name: str, local: Local, reserve_gb: float, home: Home) -> Source:
-    match named(name, local.file if name == local.repo else "", local.variant):
+    match named(name, local.file if name == local.repo else ""):
         case Source() as source:
             return source
         case Automatic() as target:

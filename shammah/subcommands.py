@@ -170,12 +170,11 @@ def _models_pull(given: argparse.Namespace, environment: Environment) -> None:
 
 
 def _models_remove(given: argparse.Namespace, environment: Environment) -> None:
-    from shammah.config import load
     from shammah.models.store import remove
     from shammah.models.wanted import Folder, Source, named
 
     home, name = Home(environment.home), " ".join(given.name)
-    found = named(name, variant=load(home.config).local.variant)
+    found = named(name)
     if isinstance(found, Folder):
         raise UsageError(f"{name} is a folder of your own", hint="Delete it yourself")
     if not isinstance(found, Source):

@@ -83,9 +83,10 @@ def test_every_reader_of_a_name_understands_the_same() -> None:
         assert settings_for(typed) == overrides(parse(["-m", typed])) == settings
 
 
-def test_a_name_without_a_variant_leaves_it_to_the_settings() -> None:
-    assert settings_for("1.5b") == {"local.repo": "", "local.size": "1.5b"}
-    assert named("1.5b", variant="coder") == CODER
+def test_a_size_alone_is_the_model_for_any_question_whatever_was_chosen_before() -> None:
+    assert settings_for("1.5b") == {"local.repo": "", "local.size": "1.5b", "local.variant": "instruct"}
+    assert settings_for("starter") == settings_for("starter coder") == {"local.repo": "", "local.size": "starter"}
+    assert wanted(Local(size="1.5b", variant="coder")) == CODER
 
 
 def test_a_variant_alone_is_the_largest_of_it_that_fits() -> None:
@@ -101,8 +102,8 @@ def test_quotes_around_a_name_say_nothing() -> None:
 
 
 def test_the_licence_is_told_of_the_model_that_is_meant() -> None:
-    assert licence_remark("coder 3b", "instruct").startswith("The licence of Qwen2.5-Coder-3B-Instruct: Qwen Research")
-    assert licence_remark("1.5b coder", "instruct") == licence_remark("owner/name", "coder") == ""
+    assert licence_remark("coder 3b").startswith("The licence of Qwen2.5-Coder-3B-Instruct: Qwen Research")
+    assert licence_remark("1.5b coder") == licence_remark("owner/name") == ""
 
 
 def test_a_folder_with_a_model_goes_before_the_family_but_not_before_a_size(

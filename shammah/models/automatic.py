@@ -122,7 +122,7 @@ def folder_to_load(name: str, local: Local, models: Path) -> Path:
     Raises:
         ModelError: it is not on this machine.
     """
-    target = named(name, variant=local.variant) if name else wanted(local)
+    target = named(name) if name else wanted(local)
     if target is None:
         return STARTER
     if isinstance(target, Folder):

@@ -23,25 +23,26 @@ _COUNT = re.compile(r"(\d{1,4}(?:\.\d{1,4})?)b?")
 
 @dataclass(frozen=True)
 class Name:
-    """What was said, "" for what was not: a size as `local.size` has it, a variant as `local.variant` has it."""
+    """A size as `local.size` has it, "" where none was said; a variant as `local.variant` has it."""
 
     size: str
-    variant: str = ""
+    variant: str = "instruct"
 
 
 def read(text: str) -> Name | None:
     """The model of the family that a text names; None where it is something else, such as a repository or a folder."""
     words = _words(text)
     sizes = [word for word in words if word not in (*CODER_WORDS, *INSTRUCT_WORDS)]
-    variant = _variant(words)
-    if len(sizes) > 1 or (sizes and sizes[0] not in SETTINGS) or not (sizes or variant):
+    if len(sizes) > 1 or (sizes and sizes[0] not in SETTINGS) or not words:
         return None
-    return Name("starter") if sizes == ["starter"] else Name(sizes[0] if sizes else "", variant)
+    # The whole name of a coder ends with "instruct", too.
+    variant = "coder" if any(word in CODER_WORDS for word in words) and sizes != ["starter"] else "instruct"
+    return Name(sizes[0] if sizes else "", variant)
 
 
-def name_of(model: Model, variant: str) -> str:
-    """The shortest name that means this model whatever it is held against, where the settings say this variant."""
-    return model.size if model.variant == variant == "instruct" else f"{model.size} {model.variant}"
+def name_of(model: Model) -> str:
+    """The shortest name that means this model."""
+    return model.size if model.variant == "instruct" else f"{model.size} {model.variant}"
 
 
 def suggestions(text: str) -> list[str]:
@@ -60,13 +61,6 @@ def _words(text: str) -> list[str]:
         return []
     plain = re.sub(r"(?<=\d),(?=\d)", ".", text.lower())
     return [word for word in _BETWEEN.split(_FAMILY.sub(" ", plain)) if word]
-
-
-def _variant(words: list[str]) -> str:
-    """What the words say of it: the whole name of a coder ends with "instruct", too."""
-    if any(word in CODER_WORDS for word in words):
-        return "coder"
-    return "instruct" if any(word in INSTRUCT_WORDS for word in words) else ""
 
 
 def _around(count: float) -> list[str]:

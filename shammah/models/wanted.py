@@ -48,46 +48,45 @@ def wanted(local: Local) -> Wanted | None:
     Raises:
         ModelError: `local.repo` is neither a repository's name nor a folder with a model.
     """
-    return named(local.repo, local.file, local.variant) if local.repo else named(local.size, "", local.variant)
+    return named(local.repo, local.file) if local.repo else _of_family(Name(local.size, local.variant), "")
 
 
-def named(name: str, file: str = "", variant: str = "instruct") -> Wanted | None:
+def named(name: str, file: str = "") -> Wanted | None:
     """The model that a person names: one of the family, a repository, or a folder; None for the starter.
 
     Args:
         name: What was typed.
         file: The graph in a repository or a folder, "" for the best there is.
-        variant: What counts where the name says none.
 
     Raises:
         ModelError: it names no model.
     """
     name = _bare(name)
     if said := _said(name):
-        return _of_family(said, file, said.variant or variant)
+        return _of_family(said, file)
     return _elsewhere(name, file)
 
 
 def settings_for(name: str) -> dict[str, str]:
-    """The settings that make this model the one that answers; a name without a variant leaves the variant as it is.
+    """The settings that make this model the one that answers.
 
     Raises:
         ModelError: there is no such model.
     """
     name = _bare(name)
     if said := _said(name):
-        variant = {"local.variant": said.variant} if said.variant else {}
+        variant = {} if said.size == "starter" else {"local.variant": said.variant}
         return {"local.repo": "", "local.size": said.size or "auto", **variant}
     found = _elsewhere(name, "")
     return {"local.repo": str(found.path) if isinstance(found, Folder) else found.repo}
 
 
-def licence_remark(name: str, variant: str) -> str:
+def licence_remark(name: str) -> str:
     """What must be said before a model of the family is fetched; "" where its licence allows any use."""
     said = _said(_bare(name))
     if said is None or said.size not in catalog.SIZES:
         return ""
-    found = catalog.find(said.size, said.variant or variant)
+    found = catalog.find(said.size, said.variant)
     return f"The licence of {found.name}: {found.licence}." if found.research_only else ""
 
 
@@ -105,12 +104,12 @@ def _said(name: str) -> Name | None:
     return None if folder and (_loads(folder) or _can_be_prepared(folder)) else said
 
 
-def _of_family(said: Name, file: str, variant: str) -> Wanted | None:
+def _of_family(said: Name, file: str) -> Wanted | None:
     if said.size == "starter":
         return None
     if said.size not in catalog.SIZES:
-        return Automatic(variant)
-    found = catalog.find(said.size, variant)
+        return Automatic(said.variant)
+    found = catalog.find(said.size, said.variant)
     return Source(found.name, found.repo, file)
 
 

@@ -28,15 +28,15 @@ def catalogue(models: Path, config: Config, width: int) -> list[str]:
     here = {found.repo: found for found in store.stored(models) if found.prepared}
     seen = automatic.machine(models)
     found = offers(seen, config.local.context, config.routing.reserve_ram_gb, here).offers
-    rows = [(_cells(offer, config.local.variant), _verdict(offer, here.pop(offer.model.repo, None))) for offer in found]
+    rows = [(_cells(offer), _verdict(offer, here.pop(offer.model.repo, None))) for offer in found]
     others = [f"{repo}{_GAP}{_on_disk(one)}" for repo, one in here.items()]
     return [*_table(rows, width), *others, "", *_below(seen, config, width)]
 
 
-def _cells(offer: Offer, variant: str) -> tuple[str, ...]:
+def _cells(offer: Offer) -> tuple[str, ...]:
     model = offer.model
     fetched = "is here" if offer.here else model.download_text.replace("about ", "~")
-    return name_of(model, variant), fetched, size_text(offer.found.peak_bytes), speed_text(offer.found.tokens_per_s)
+    return name_of(model), fetched, size_text(offer.found.peak_bytes), speed_text(offer.found.tokens_per_s)
 
 
 def _verdict(offer: Offer, on_disk: store.Stored | None) -> str:

@@ -123,7 +123,7 @@ class Chosen:
         self._engines.models.retry()
         self._engines.models.start()
         self._out.note(f"{name} is the model from now on, in {self.settings.path}")
-        if remark := licence_remark(name, self.config.local.variant):
+        if remark := licence_remark(name):
             self._out.note(remark)
 
     # Changed in config.toml
