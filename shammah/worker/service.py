@@ -100,16 +100,17 @@ class Service:
                 self._model.decoder.forget()
             return _fatal(request, cause)
         try:
-            return Failed(request.request, self._back_to_cpu(self._model, cause), "Ask again")
+            return Failed(request.request, self._back_to_cpu(cause), "Ask again")
         except Exception as second:  # The CPU may fail as well.
             return _fatal(request, second)
 
-    def _back_to_cpu(self, failed: LoadedModel, cause: Exception) -> str:
+    def _back_to_cpu(self, cause: Exception) -> str:
         """A provider failed in an answer: the CPU takes its place for this model, now and at later starts."""
-        load = failed.request
+        assert self._model is not None
+        load, provider = self._model.request, self._model.decoder.provider
         threads = load.threads or usable_processors()
-        why = lost_later(Path(load.folder), failed.decoder.provider, load.backend, threads, cause)
-        self._model = None
+        why = lost_later(Path(load.folder), provider, load.backend, threads, cause)
+        self._model = None  # First, since two may not fit.
         self._model = LoadedModel(replace(load, backend="cpu"))
         return why
 
