@@ -73,6 +73,12 @@ def bottom(chat: Terminal) -> str:
 # Taken up
 
 
+def test_a_model_that_is_not_here_and_may_not_be_fetched_is_told_with_the_way_out(chat: Terminal) -> None:
+    chat.ask("/set local.fetch false")
+    shown = " ".join(chat.ask("/model 1.5b").split())
+    assert "It is not on this machine. Fetching is off: /set local.fetch true allows it, or run shammah" in shown
+
+
 def test_a_folder_takes_over_once_it_is_loaded(chat: Terminal, home: Path, other: Path) -> None:
     edit(home, local(repo=str(other)))
     assert "starter ·" in chat.ask("who answers?")

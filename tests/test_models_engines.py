@@ -261,16 +261,16 @@ def test_more_memory_to_leave_is_counted_at_the_next_try(make: Callable[..., Loc
     assert models["local"] is at_work
 
 
-def test_what_is_going_to_be_fetched_is_known_before(make: Callable[..., LocalModels], home: Home) -> None:
+def test_what_must_be_fetched_is_known_before(make: Callable[..., LocalModels], home: Home) -> None:
     small = home.models / "onnx-community--Qwen2.5-0.5B-Instruct@abc" / "prepared-1"
     small.mkdir(parents=True)
     (small / "prepared.json").write_text("{}")
     models = make()
-    announced = {}
+    absent = {}
     for local in (Local(), Local(variant="coder"), Local(size="0.5b"), Local(size="1.5b"), Local(repo="owner/name")):
         models.want(local)
-        announced[local.variant, local.size, local.repo] = bool(models.fetches)
-    assert announced == {
+        absent[local.variant, local.size, local.repo] = models.absent
+    assert absent == {
         ("instruct", "auto", ""): False,
         ("coder", "auto", ""): True,
         ("instruct", "0.5b", ""): False,

@@ -214,18 +214,17 @@ class LocalModels(Mapping[str, LocalEngine]):
         return "" if self._plan.forbidden else self._plan.endpoint
 
     @property
-    def fetches(self) -> str:
-        """The hub that the wanted model is going to be fetched from, "" where it is here or none is."""
-        if self._serving is None or self._serving[0].forbidden:
-            return ""
+    def absent(self) -> bool:
+        """Whether the wanted model must be fetched before it can answer."""
+        current = self._coming or self._serving
         here = {found.repo for found in store.stored(self._plan.models) if found.prepared}
-        match self._serving[0].wanted:
+        match current and current[0].wanted:
             case Source(repo=repo):
-                return self.hub if store.is_repository(repo) and repo not in here else ""
+                return store.is_repository(repo) and repo not in here
             case Automatic(variant=variant):
-                return "" if any(model.repo in here for model in catalog.of_variant(variant)) else self.hub
+                return not any(model.repo in here for model in catalog.of_variant(variant))
             case _:
-                return ""
+                return False
 
     @property
     def notes(self) -> list[str]:

@@ -11,7 +11,7 @@ from shammah.engines import Engines
 from shammah.errors import ConfigError, ModelError, ShammahError, UsageError
 from shammah.message import Message
 from shammah.models.wanted import licence_remark, settings_for
-from shammah.router import Facts, Mode
+from shammah.router import Facts, Mode, may_leave
 from shammah.screen import reports
 from shammah.screen.output import Output
 from shammah.session import Session
@@ -59,7 +59,7 @@ class Chosen:
     @property
     def may_leave(self) -> bool:
         """Whether the person lets questions go to Claude without naming it each time; in mode ask they are asked."""
-        return self.mode in ("cloud", "ask") or (self.mode == "auto" and self.config.cloud.allowed)
+        return may_leave(self.facts())
 
     @property
     def no_fetching(self) -> str:
@@ -125,6 +125,8 @@ class Chosen:
         self._out.note(f"{name} is the model from now on, in {self.settings.path}")
         if remark := licence_remark(name):
             self._out.note(remark)
+        if self.no_fetching and self._engines.models.absent:
+            self._out.note(f"It is not on this machine. {self.no_fetching}.")
 
     # Changed in config.toml
 

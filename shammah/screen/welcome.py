@@ -38,10 +38,10 @@ def welcome(
         set_up(chat, first=True)
     else:
         chat.chosen.take_up()
-    if not quiet and (hub := chat.engines.models.fetches):
-        state = chat.engines.models.state
-        model = state.model if state and state.model else "A larger model that fits"
-        chat.out.note(f"{model} is fetched from {hub} in the background; /local prevents it.")
+    models = chat.engines.models
+    if not quiet and models.absent and models.hub and not chat.chosen.no_fetching:
+        model = models.state.model if models.state and models.state.model else "A larger model that fits"
+        chat.out.note(f"{model} is fetched from {models.hub} in the background; /local prevents it.")
     for name in files:
         chat.attach(name)
     if earlier is not None:
