@@ -222,17 +222,34 @@ class HandClock:
         return self.now
 
 
+def compute() -> None:
+    """Use as much processor time as every system counts."""
+    until_used = time.process_time() + 0.03
+    while time.process_time() < until_used:
+        pass
+
+
 def test_a_silent_worker_that_computes_does_not_hang() -> None:
     clock = HandClock()
     pulse = Pulse(os.getpid(), 4.0, clock)
     for _ in range(3):
         clock.now += 2.0
         assert not pulse.stopped()
-        until_used = time.process_time() + 0.03
-        while time.process_time() < until_used:
-            pass
+        compute()
         clock.now += 2.0
         assert not pulse.stopped()
+
+
+def test_a_worker_that_computes_does_not_hang_where_the_chat_was_suspended() -> None:
+    clock = HandClock()
+    pulse = Pulse(os.getpid(), 4.0, clock)
+    clock.now = 3600.0
+    assert not pulse.stopped()
+    clock.now += 0.1
+    assert not pulse.stopped()
+    compute()
+    clock.now += 1.9
+    assert not pulse.stopped()
 
 
 def test_a_silent_worker_that_does_nothing_hangs() -> None:

@@ -103,12 +103,13 @@ def log_file(path: Path | None) -> Iterator[int]:
 class Pulse:
     """Tells a worker that computes in silence from one that hangs.
 
-    A silent worker is taken to hang when its processor time has stood still for half of `patience` seconds.
+    A silent worker is looked at after half of `patience` seconds, and taken to hang when its processor time is the same
+    half of them after that look. What passed before it proves nothing: the chat itself may have been suspended.
     """
 
     def __init__(self, pid: int, patience: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._pid = pid
-        self._patience = patience
+        self._half = patience / 2
         self._clock = clock
         self.heard()
 
@@ -119,14 +120,14 @@ class Pulse:
 
     def stopped(self) -> bool:
         """Whether the worker hangs."""
-        silent = self._clock() - self._since
-        if silent < self._patience / 2:
+        now = self._clock()
+        if now - self._since < self._half:
             return False
+        used = processor_seconds(self._pid)
         if self._used is None:
-            self._used = processor_seconds(self._pid)
-        if silent < self._patience:
+            self._since, self._used = now, used
             return False
-        if processor_seconds(self._pid) > self._used:
+        if used > self._used:
             self.heard()  # Still at work.
             return False
         return True
