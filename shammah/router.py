@@ -99,7 +99,7 @@ def table() -> list[tuple[str, str]]:
 # What the rows ask
 
 
-def _may_leave(facts: Facts) -> bool:
+def may_leave(facts: Facts) -> bool:
     """Whether the person lets this question go to Claude; in mode ask they are asked before it goes."""
     if facts.mode == "local" or facts.private or facts.asked_for == "local":
         return False
@@ -107,11 +107,11 @@ def _may_leave(facts: Facts) -> bool:
 
 
 def _claude_answers(facts: Facts) -> bool:
-    return _may_leave(facts) and facts.cloud == "ready" and "claude" not in facts.failed
+    return may_leave(facts) and facts.cloud == "ready" and "claude" not in facts.failed
 
 
 def _claude_is_wanted(facts: Facts) -> bool:
-    return _may_leave(facts) and (facts.asked_for == "claude" or facts.mode == "cloud")
+    return may_leave(facts) and (facts.asked_for == "claude" or facts.mode == "cloud")
 
 
 def _claude_is_away(facts: Facts) -> bool:
@@ -198,7 +198,7 @@ _IN_THE_WAY: dict[CloudState, tuple[str, str]] = {
 
 def _without_claude(facts: Facts) -> str:
     """Why Claude does not answer although it might; "" where it may not, or would."""
-    if not _may_leave(facts):
+    if not may_leave(facts):
         return ""
     if "claude" in facts.failed:
         return f"and Claude failed: {facts.failed['claude']}"
@@ -282,7 +282,7 @@ ROWS = (
     Row(
         "Claude is asked for, and the question is private or the mode is local",
         "nobody: says so",
-        lambda facts: facts.asked_for == "claude" and not _may_leave(facts),
+        lambda facts: facts.asked_for == "claude" and not may_leave(facts),
         _may_not_leave,
     ),
     Row(
@@ -336,4 +336,4 @@ ROWS = (
         _nobody,
     ),
 )
-"""The decision, from the top. What may leave this machine is asked in one place only: `_may_leave`."""
+"""The decision, from the top. What may leave this machine is asked in one place only: `may_leave`."""

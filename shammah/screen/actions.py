@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from shammah.attachments import with_files
 from shammah.errors import EngineError, UsageError
 from shammah.paths import STARTER
-from shammah.router import AskedFor, Mode
+from shammah.router import AskedFor, Mode, may_leave
 from shammah.screen import reports
 from shammah.screen.doctor import findings
 from shammah.screen.endings import how_it_ended
@@ -154,7 +154,8 @@ def go_on(chat: Chat, argument: str) -> Ask:
     other: AskedFor = "local" if receipt and receipt.route.engine == "claude" else "claude"
     private = chat.session.private or exchanges[-1].stays
     # Nobody else is asked unnamed who would not be asked a question.
-    open_to_it = other in chat.engines and (other == "local" or (chat.chosen.may_leave and not private))
+    may = other == "local" or may_leave(replace(chat.chosen.facts(), private=private))
+    open_to_it = may and other in chat.engines
     failed = receipt is not None and receipt.finish.reason == "failed"
     whom = _whom("/continue", argument) or (other if failed and open_to_it else "")
     return Ask(Question(GO_ON, private, whom))
