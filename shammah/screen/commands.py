@@ -39,7 +39,7 @@ def find(name: str) -> Command:
         if name in command.names:
             return command
     names = [known for command in COMMANDS for known in command.names if known[1:].isalpha()]
-    near = difflib.get_close_matches(name, names, 1, 0.5)
+    near = difflib.get_close_matches(name.lower(), names, 1, 0.5)
     hint = f"Did you mean {near[0]}? /help shows all" if near else "/help shows all commands"
     raise UsageError(f"There is no command {name}", hint=f"{hint}; put a space before it to send it as a question")
 
@@ -54,7 +54,11 @@ def carry_out(chat: Chat, line: str) -> Step | None:
     if line.startswith("!"):
         return find("!").run(chat, line[1:].strip())
     name, _, argument = line.strip().partition(" ")
-    return find(name).run(chat, argument.strip())
+    command = find(name)
+    if argument and not command.arguments:
+        hint = f"Type {name} alone, then what is to follow; Up brings this line back"
+        raise UsageError(f"{name} takes nothing after it", hint=hint)
+    return command.run(chat, argument.strip())
 
 
 def table() -> list[tuple[str, str]]:

@@ -19,6 +19,7 @@ from shammah.history.store import Cost, Store
 from shammah.local.client import LocalEngine, Ready
 from shammah.message import Notice, Options, Timing, Usage
 from shammah.models import bootstrap
+from shammah.models.engines import COUNT_PATIENCE
 from shammah.models.machine import memory
 from shammah.router import Facts, choose
 from shammah.screen.answer import cost, sent_and_cost, size
@@ -190,23 +191,32 @@ def context(session: Session, engine: Engine | None) -> Rows:
         kept = answered - min(session.left_out, answered)
         place, others = "in context", "the oldest are left out"
     return [
-        ("context", _filled(session.receipt, engine)),
+        ("context", _filled(session, engine)),
         ("turns", f"{kept} of {answered} {place}" + ("" if kept == answered else f"; {others}")),
         ("system prompt", "kept" if session.conversation.system else "none"),
     ]
 
 
-def _filled(last: Receipt | None, engine: Engine | None) -> str:
+def _filled(session: Session, engine: Engine | None) -> str:
     """How full the context is; of Claude, which tells no size, how much the last answer took."""
-    usage = last.finish.usage if last else None
-    filled = usage.prompt_tokens + usage.completion_tokens if usage else 0
     if engine is None:
         return "nobody answers now; /status tells why"
     if not isinstance(engine, LocalEngine):
-        counted = last is not None and last.route.engine == engine.name
-        return f"{filled:,} tokens with the last answer" if counted else f"not counted yet by {engine.model}"
-    size = context_of(engine)
-    return f"{filled:,} of {size:,} tokens ({share(filled, size)})" if size else "the model is not loaded yet"
+        return _taken(session.receipt, engine)
+    if not (size := context_of(engine)):
+        return "the model is not loaded yet"
+    messages = session.messages()
+    counted = engine.count(messages, COUNT_PATIENCE) if messages else None
+    if messages and counted is None:
+        return f"{engine.model} is at work and did not count yet"
+    filled = counted.tokens if counted else 0
+    return f"{filled:,} of {size:,} tokens ({share(filled, size)})"
+
+
+def _taken(last: Receipt | None, engine: Engine) -> str:
+    if last is None or last.route.engine != engine.name:
+        return f"not counted yet by {engine.model}"
+    return f"{last.finish.usage.prompt_tokens + last.finish.usage.completion_tokens:,} tokens with the last answer"
 
 
 def conversations(store: Store, limit: int = 20) -> Rows:

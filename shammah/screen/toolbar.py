@@ -36,13 +36,15 @@ def status(engines: Engines, facts: Facts, last: Receipt | None) -> Status:
         return Status("nobody", "", facts.mode, notice=str(error))
     engine = engines[route.engine]
     finish = last.finish if last else Finish("stop")
-    counted = last is None or last.route.engine == route.engine  # Others count in tokens of their own.
+    filled = finish.usage.prompt_tokens + finish.usage.completion_tokens
+    # Others count in tokens of their own, and who failed has counted nothing.
+    counted = last is None or (last.route.engine == route.engine and filled > 0)
     return Status(
         engine=engine.model,
         state=way(engines.models.state) or state_word(engine),
         mode=facts.mode,
         speed=finish.timing.tokens_per_s,
-        filled=finish.usage.prompt_tokens + finish.usage.completion_tokens,
+        filled=filled,
         context=context_of(engine) if counted else 0,
     )
 
