@@ -2,6 +2,7 @@
 
 crash    is gone without a word, as with a driver's segmentation fault
 hang     reads its task and never answers
+children reads its task, and neither answers nor ends; nor do two that it started, one of them in a group of its own
 wrong    is very fast and gives other tokens
 fast     is the CPU's own run, said to be a thousand times as fast
 elsewhere  the same, a million times, with nearly all operations given to the CPU
@@ -42,6 +43,11 @@ def main(way: str) -> None:
         case "crash", _:
             os._exit(139)
         case "hang", _:
+            time.sleep(3600)
+        case "children", _:
+            sleep = [sys.executable, "-c", "import time; time.sleep(60)"]
+            pids = [subprocess.Popen(sleep, start_new_session=apart).pid for apart in (False, True)]
+            say(pids=pids)
             time.sleep(3600)
         case "wrong", _:
             places = [[0]] * PLACES

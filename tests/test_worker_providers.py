@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import psutil
 import pytest
 
 from shammah.environment import worker_environment
@@ -142,6 +146,20 @@ def test_a_provider_that_fails_loses_whatever_its_speed_and_the_reason_is_said(
 def test_a_provider_that_hangs_is_ended_at_its_limit() -> None:
     heard = ask({"kind": "run"}, 2.0, worker_environment(), rivals_command(rival("hang")))
     assert heard.trouble == "it was not done after 2 s"
+
+
+def test_a_provider_that_hangs_is_ended_with_what_it_started_and_nobody_waits_for_what_is_out_of_reach() -> None:
+    began = time.monotonic()
+    heard = ask({"kind": "run"}, 2.0, worker_environment(), rivals_command(rival("children")))
+    try:
+        assert time.monotonic() - began < 30
+        assert heard.trouble == "it was not done after 2 s"
+        inside, _ = (psutil.Process(pid) if psutil.pid_exists(pid) else None for pid in heard.find("pids"))
+        assert os.name == "nt" or inside is None or inside.status() == psutil.STATUS_ZOMBIE
+    finally:
+        for pid in heard.find("pids"):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                psutil.Process(pid).kill()
 
 
 def test_a_library_that_does_not_load_leaves_the_cpu(starter: Path, tmp_path: Path) -> None:

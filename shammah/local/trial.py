@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import signal
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from shammah.pipes import command, spawn
+from shammah.pipes import command, end, spawn
 
 COMMAND = command("shammah.worker.trial")
 MARK = b"trial: "
 """What a reply's line begins with; drivers print lines of their own to the same pipe."""
+_ENDING = 1.0
+"""Seconds for the pipe to end after the process."""
 
 
 @dataclass(frozen=True)
@@ -37,15 +42,26 @@ def ask(
         child = spawn(program, environment, subprocess.DEVNULL)
     except OSError as cause:
         return Heard([], f"its process could not be started: {cause}")
-    with child:
-        try:
-            said, _ = child.communicate(given, timeout=limit)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            said, _ = child.communicate()
-            return Heard(_replies(said), f"it was not done after {limit:g} s")
-        heard = Heard(_replies(said), "")
-        return Heard(heard.replies, heard.find("error") or _ending(child.returncode))
+    try:
+        said, _ = child.communicate(given, timeout=limit)
+    except subprocess.TimeoutExpired:
+        return Heard(_replies(_ended(child)), f"it was not done after {limit:g} s")
+    heard = Heard(_replies(said), "")
+    return Heard(heard.replies, heard.find("error") or _ending(child.returncode))
+
+
+def _ended(child: subprocess.Popen[bytes]) -> bytes:
+    """What it said until now, when it is ended with all that it started."""
+    if sys.platform != "win32":
+        with contextlib.suppress(OSError):
+            os.killpg(child.pid, signal.SIGKILL)
+    end(child)
+    try:
+        return child.communicate(timeout=_ENDING)[0]
+    except subprocess.TimeoutExpired as late:  # What it started is out of reach and keeps the pipe.
+        if child.stdout is not None and os.name != "nt":  # On Windows a thread reads it, and closing waits for that.
+            child.stdout.close()
+        return late.output or b""
 
 
 def _replies(said: bytes) -> list[dict[str, Any]]:
