@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,7 @@ import pytest
 from shammah.errors import ModelError
 from shammah.models import store
 
+ROOT = Path(__file__).parents[1]
 REPO = "onnx-community/Qwen2.5-0.5B-Instruct"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -91,6 +95,30 @@ def test_what_a_removal_that_was_killed_left_goes_with_the_next(tmp_path: Path) 
     assert [found.repo for found in store.stored(tmp_path)] == [REPO]
     store.remove(tmp_path, REPO)
     assert list(tmp_path.iterdir()) == []
+
+
+MAKER = """
+import sys
+from pathlib import Path
+from shammah.models import store
+from tests.test_models_store import REPO, put
+print(flush=True)
+while True:
+    put(Path(sys.argv[1]))
+    store.remove(Path(sys.argv[1]), REPO)
+"""
+
+
+def test_what_another_process_removes_meanwhile_is_no_error(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", MAKER, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE) as other:
+        try:
+            assert other.stdout is not None
+            other.stdout.readline()
+            until = time.monotonic() + 1.0
+            while time.monotonic() < until:
+                assert all(found.bytes >= 0 for found in store.stored(tmp_path))
+        finally:
+            other.kill()
 
 
 def test_removing_what_is_not_there_is_told(tmp_path: Path) -> None:

@@ -53,8 +53,8 @@ def _prepared(request: Fetch) -> Iterator[_Found]:
         manifest = manifests.read(stored.folder)
         if manifest is None or manifest.repo != request.repo:
             continue
-        for path in stored.folder.glob(f"prepared-*/{store.PREPARED}"):
-            folder, graph = path.parent, sealed_graph(path.parent)
+        for folder in store.preparations(stored.folder):
+            graph = sealed_graph(folder)
             made = replace(manifest, graph=graph or "")
             if graph and made.wants(made.revision, request.file) and unbroken(folder):
                 current = folder.name.endswith(f"-r{recipe()}")

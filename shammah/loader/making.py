@@ -78,24 +78,14 @@ def _wait(lock: Lock, folder: Path, manifest: Manifest, send: Send) -> None:
     amount, since = -1, time.monotonic()
     with Meter(0, total, send, watching=True) as meter:
         while not lock.take():
-            now = _bytes(folder)
-            meter.add(min(_bytes(folder / DOWNLOAD), total) - meter.done)
+            now = store.size(folder)
+            meter.add(min(store.size(folder / DOWNLOAD), total) - meter.done)
             if now != amount:
                 amount, since = now, time.monotonic()
             elif time.monotonic() - since > UNMOVED:
                 hint = f"End the process {lock.holder()}, or wait"
                 raise HubError(f"Another chat fetches {manifest.repo} and gets nowhere", hint=hint, retryable=True)
             time.sleep(WATCH)
-
-
-def _bytes(folder: Path) -> int:
-    total = 0
-    for path in folder.rglob("*"):
-        try:
-            total += path.stat().st_size if path.is_file() else 0
-        except OSError:
-            continue  # It has just got its name.
-    return total
 
 
 def _clear(folder: Path, out: Path) -> None:

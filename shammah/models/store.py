@@ -9,9 +9,10 @@ OWNER--NAME@0123456789ab/
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
-from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,7 +37,7 @@ class Stored:
     @property
     def bytes(self) -> int:
         """What it takes of the disk now."""
-        return sum(_sizes(self.folder))
+        return size(self.folder)
 
 
 def is_repository(name: str) -> bool:
@@ -55,7 +56,16 @@ def stored(models: Path) -> list[Stored]:
         folders = [path for path in models.iterdir() if "@" in path.name and path.is_dir()]
     except OSError:
         return []
-    return sorted((_stored(folder) for folder in folders), key=lambda found: -_age(found))
+    return sorted(map(_stored, folders), key=_newness, reverse=True)
+
+
+def preparations(folder: Path) -> list[Path]:
+    """What can be loaded of a repository's commit, the newest first."""
+    try:
+        ready = list(folder.glob(f"prepared-*/{PREPARED}"))
+    except OSError:
+        return []
+    return [path.parent for path in sorted(ready, key=_changed, reverse=True)]
 
 
 def prepared(models: Path, repo: str) -> Path | None:
@@ -93,28 +103,30 @@ def remove(models: Path, repo: str) -> int:
     return freed
 
 
+def size(folder: Path) -> int:
+    """Bytes that a folder takes of the disk; what another process takes away meanwhile is passed over."""
+    taken: dict[tuple[int, int], int] = {}
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with suppress(OSError):
+                found = Path(place, name).stat()
+                # A model that runs as downloaded is the same file twice, by a hard link.
+                taken[found.st_dev, found.st_ino] = found.st_size
+    return sum(taken.values())
+
+
 def _stored(folder: Path) -> Stored:
     name = folder.name.rpartition("@")[0]
-    ready = [path.parent for path in folder.glob(f"prepared-*/{PREPARED}")]
-    newest = max(ready, key=lambda path: (path / PREPARED).stat().st_mtime, default=None)
-    return Stored(name.replace("--", "/", 1), folder, newest)
+    return Stored(name.replace("--", "/", 1), folder, next(iter(preparations(folder)), None))
 
 
-def _sizes(folder: Path) -> Iterator[int]:
-    counted: set[tuple[int, int]] = set()
-    for path in folder.rglob("*"):
-        try:
-            found = path.stat()
-        except OSError:
-            continue  # A loader at work renames its parts.
-        # A model that runs as downloaded is the same file twice, by a hard link.
-        if path.is_file() and (found.st_dev, found.st_ino) not in counted:
-            counted.add((found.st_dev, found.st_ino))
-            yield found.st_size
+def _newness(found: Stored) -> float:
+    return _changed(found.prepared / PREPARED if found.prepared else found.folder)
 
 
-def _age(found: Stored) -> float:
+def _changed(path: Path) -> float:
+    """When it changed last; long ago where another process has removed it meanwhile."""
     try:
-        return ((found.prepared or found.folder) / PREPARED if found.prepared else found.folder).stat().st_mtime
+        return path.stat().st_mtime
     except OSError:
         return 0.0
