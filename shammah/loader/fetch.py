@@ -10,9 +10,10 @@ from pathlib import Path
 from shammah.errors import HubError
 from shammah.loader import manifest as manifests
 from shammah.loader.folder import from_folder
-from shammah.loader.making import DOWNLOAD, Send, make, recipe, tidy
+from shammah.loader.making import DOWNLOAD, Send, make, tidy
 from shammah.loader.manifest import Manifest
 from shammah.loader.part import sound
+from shammah.loader.prepare.name import RECIPE
 from shammah.loader.seal import sealed_graph, unbroken
 from shammah.loader.select import Selection, select
 from shammah.models import store
@@ -57,7 +58,7 @@ def _prepared(request: Fetch) -> Iterator[_Found]:
             graph = sealed_graph(folder)
             made = replace(manifest, graph=graph or "")
             if graph and made.wants(made.revision, request.file) and unbroken(folder):
-                current = folder.name.endswith(f"-r{recipe()}")
+                current = folder.name.endswith(f"-r{RECIPE}")
                 yield _Found(folder, current, made.wants(request.revision, request.file))
 
 

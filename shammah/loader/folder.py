@@ -8,8 +8,9 @@ from pathlib import Path
 
 from shammah.errors import HubError
 from shammah.loader import manifest as manifests
-from shammah.loader.making import Send, folder_name, make
+from shammah.loader.making import Send, make
 from shammah.loader.manifest import Manifest
+from shammah.loader.prepare.name import prepared_name
 from shammah.loader.seal import digest_of, unbroken
 from shammah.loader.select import Selection, select
 from shammah.models import store
@@ -33,7 +34,7 @@ def from_folder(request: Fetch, send: Send) -> Prepared:
     send(Preparing("reading the folder"))
     manifest = _manifest(request, source, chosen)
     folder = store.folder_for(Path(request.models), f"local/{_plain(source.name)}", manifest.commit)
-    out = folder / folder_name(manifest)
+    out = folder / prepared_name(manifest.source)
     return (
         Prepared(str(out), store.notes(out)) if unbroken(out) else make(request, manifest, folder, lambda: source, send)
     )

@@ -15,6 +15,7 @@ from shammah.loader import manifest as manifests
 from shammah.loader.lock import Lock
 from shammah.loader.manifest import Manifest
 from shammah.loader.meter import Meter
+from shammah.loader.prepare.name import prepared_name
 from shammah.loader.seal import seal, unbroken, unseal
 from shammah.machine import usable_processors
 from shammah.models import store
@@ -28,20 +29,6 @@ UNMOVED = 600.0
 Send = Callable[[Reply], None]
 
 
-def folder_name(manifest: Manifest) -> str:
-    """What the prepared folder is called: after all that goes into it, and the recipe."""
-    from shammah.loader.prepare.name import prepared_name
-
-    return prepared_name(manifest.source)
-
-
-def recipe() -> int:
-    """The recipe that this version of the program prepares with."""
-    from shammah.loader.prepare.name import RECIPE
-
-    return RECIPE
-
-
 def make(request: Fetch, manifest: Manifest, folder: Path, fetch: Callable[[], Path], send: Send) -> Prepared:
     """Fetch and prepare into `folder`, unless that has been done; `fetch` returns where the files are.
 
@@ -49,7 +36,7 @@ def make(request: Fetch, manifest: Manifest, folder: Path, fetch: Callable[[], P
         ShammahError: it cannot be done.
         OSError: the disk refuses.
     """
-    out = folder / folder_name(manifest)
+    out = folder / prepared_name(manifest.source)
     with Lock(folder) as lock:
         _wait(lock, folder, manifest, send)
         if not unbroken(out):
