@@ -14,6 +14,8 @@ from shammah.secret_signs import secret_by_name, secret_in
 
 LIMIT = 2_000_000
 """Bytes: no model here can read more, and a mistyped path should not fill the memory."""
+NO_PATH = (OSError, ValueError, RuntimeError)
+"""What a path that a person typed may raise: too long a name, say, a zero byte in it, the ~name of nobody here."""
 _AT_PATH = re.compile(r'(?<!\S)@(?:"([^"\n]+)"|(\S+))')
 
 
@@ -50,9 +52,8 @@ def read_file(name: str) -> Attachment:
             text = text_of(read_within_limit(file, name))
     except UnicodeDecodeError as cause:
         raise UsageError(f"{name} is no text", hint="Convert it to text in UTF-8 first") from cause
-    except (OSError, ValueError, RuntimeError) as cause:  # RuntimeError: the ~name of nobody here.
-        reason = getattr(cause, "strerror", None) or str(cause)
-        raise UsageError(f"{name} cannot be read: {reason}", hint="Check the path") from cause
+    except NO_PATH as cause:
+        raise UsageError(f"{name} cannot be read: {reason(cause)}", hint="Check the path") from cause
     return Attachment(name, text, secret_by_name(name) or secret_in(text, path.name))
 
 
@@ -66,6 +67,11 @@ def read_within_limit(file: BinaryIO, name: str) -> bytes:
     if len(data) > LIMIT:
         raise _too_large(name, f"more than {LIMIT:,}")
     return data
+
+
+def reason(cause: Exception) -> str:
+    """What is wrong, in the words of the system where it has some."""
+    return getattr(cause, "strerror", None) or str(cause)
 
 
 def with_files(question: str, files: Sequence[Attachment]) -> str:
@@ -86,7 +92,7 @@ def secret_of(question: str, files: Sequence[Attachment] = ()) -> str:
 def _exists(name: str) -> bool:
     try:
         return Path(name).expanduser().is_file()
-    except (OSError, ValueError, RuntimeError):  # Too long a name, a zero byte in it, the ~name of nobody here.
+    except NO_PATH:
         return False
 
 

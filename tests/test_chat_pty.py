@@ -591,6 +591,15 @@ def test_a_conversation_is_shown_and_saved_but_nothing_is_overwritten(prompt: Te
     assert (prompt.home.parent / "notes.md").read_text() == saved
 
 
+@pytest.mark.parametrize("command", ["/file", "/save", "/export"])
+@pytest.mark.parametrize("name", ["~no-such-user/notes.md", "'~no-such-user/notes.md'", "a\x11\0b.md", "x" * 300])
+def test_a_path_that_cannot_be_is_told_and_the_chat_goes_on(prompt: Terminal, command: str, name: str) -> None:
+    shown = prompt.ask(f"{command} {name}")
+
+    assert re.search("cannot be (read|written): ", shown)
+    assert "hint: " in shown
+
+
 def test_a_shell_command_gets_the_terminal(prompt: Terminal) -> None:
     assert "seen 42" in prompt.ask("!echo seen $((6*7))")
     assert "It ended with status 3." in prompt.ask("!exit 3")

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from shammah.attachments import with_files
+from shammah.attachments import NO_PATH, reason, with_files
 from shammah.errors import EngineError, UsageError
 from shammah.paths import STARTER
 from shammah.router import AskedFor, Mode, may_leave
@@ -195,26 +195,34 @@ def copy(chat: Chat, _argument: str) -> None:
 
 def file(chat: Chat, argument: str) -> None:
     """Send a file with the next question."""
-    if not argument:
+    name = _unquoted(argument)
+    if not name:
         raise UsageError("/file needs a path", hint="Type /file PATH, or @PATH inside a question")
-    attached = chat.attach(argument.strip("\"'"))
+    attached = chat.attach(name)
     chat.out.note(f"{attached.name} ({len(attached.text):,} characters) goes with the next question.")
 
 
 def save(chat: Chat, argument: str) -> None:
     """Write the conversation to a file; one that exists is not overwritten."""
-    if not argument:
+    name = _unquoted(argument)
+    if not name:
         raise UsageError("/save needs a path", hint="Type /save notes.md, or notes.json for JSON")
-    path = Path(argument.strip("\"'")).expanduser()
+    path = Path(name)
     text = reports.export(chat.session, chat.store, "json" if path.suffix == ".json" else "md")
     try:
+        path = path.expanduser()
         with path.open("x", encoding="utf-8") as out:
             out.write(text)
     except FileExistsError as cause:
         raise UsageError(f"{path} is there already", hint="Choose another name; nothing is overwritten") from cause
-    except OSError as cause:
-        raise UsageError(f"{path} cannot be written: {cause.strerror}", hint="Choose another folder") from cause
+    except NO_PATH as cause:
+        raise UsageError(f"{path} cannot be written: {reason(cause)}", hint="Choose another path") from cause
     chat.out.note(f"Written to {path}")
+
+
+def _unquoted(argument: str) -> str:
+    """The path in an argument, without the quotes that a person may put around one."""
+    return argument.strip("\"'")
 
 
 def export(chat: Chat, argument: str) -> None:
@@ -272,6 +280,10 @@ def shell(chat: Chat, argument: str) -> None:
     """Run a command of the shell."""
     if not argument:
         raise UsageError("! needs a command", hint="Type !ls, say")
-    ended = subprocess.run(argument, shell=True, check=False).returncode
+    try:
+        ended = subprocess.run(argument, shell=True, check=False).returncode
+    except (OSError, ValueError) as cause:  # Too long for the system, or a zero byte in it.
+        hint = "Shorten it: what is long goes into a file that it names"
+        raise UsageError(f"The command cannot be run: {reason(cause)}", hint=hint) from cause
     if ended:
         chat.out.note(how_it_ended(ended))
