@@ -211,8 +211,7 @@ def save(chat: Chat, argument: str) -> None:
     text = reports.export(chat.session, chat.store, "json" if path.suffix == ".json" else "md")
     try:
         path = path.expanduser()
-        with path.open("x", encoding="utf-8") as out:
-            out.write(text)
+        _write_new(path, text)
     except FileExistsError as cause:
         raise UsageError(f"{path} is there already", hint="Choose another name; nothing is overwritten") from cause
     except NO_PATH as cause:
@@ -223,6 +222,16 @@ def save(chat: Chat, argument: str) -> None:
 def _unquoted(argument: str) -> str:
     """The path in an argument, without the quotes that a person may put around one."""
     return argument.strip("\"'")
+
+
+def _write_new(path: Path, text: str) -> None:
+    file = path.open("x", encoding="utf-8")
+    try:
+        with file:
+            file.write(text)
+    except BaseException:  # Half a file would keep its name from the next try.
+        path.unlink(missing_ok=True)
+        raise
 
 
 def export(chat: Chat, argument: str) -> None:
