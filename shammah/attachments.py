@@ -18,6 +18,8 @@ NO_PATH = (OSError, ValueError, RuntimeError)
 """What a path that a person typed may raise: too long a name, say, a zero byte in it, the ~name of nobody here."""
 _AT_PATH = re.compile(r'(?<!\S)@(?:"([^"\n]+)"|(\S+))')
 
+_LIKE_A_PATH = re.compile(r"[/\\]|\.\w{1,5}$")
+
 
 @dataclass(frozen=True)
 class Attachment:
@@ -27,12 +29,21 @@ class Attachment:
     text: str
     secret: str = ""
 
+    @property
+    def shown(self) -> str:
+        """Its name and length, and why the question stays here with it."""
+        stays = f", which keeps the question on this machine: {self.secret}" if self.secret else ""
+        return f"{self.name} ({len(self.text):,} characters{stays})"
+
 
 def named_files(question: str) -> list[Attachment]:
     """Read the files that a question names as @path; an @word that is no existing file is just a word."""
-    names = [quoted or plain.rstrip(".,;:!?)") for quoted, plain in _AT_PATH.findall(question)]
-    found = dict.fromkeys(name for name in names if name and _exists(name))
-    return [read_file(name) for name in found]
+    return [read_file(name) for name in _names(question) if _exists(name)]
+
+
+def named_in_vain(question: str) -> list[str]:
+    """What a question names as @path and looks like one, by a folder or an ending, though no such file is there."""
+    return [name for name in _names(question) if _LIKE_A_PATH.search(name) and not _exists(name)]
 
 
 def read_file(name: str) -> Attachment:
@@ -87,6 +98,12 @@ def with_files(question: str, files: Sequence[Attachment]) -> str:
 def secret_of(question: str, files: Sequence[Attachment] = ()) -> str:
     """Why a question with these files is secret: a file by its name or text, or what was pasted or piped in."""
     return next((file.secret for file in files if file.secret), "") or secret_in(question, "the question")
+
+
+def _names(question: str) -> list[str]:
+    """Every @word of a question, once."""
+    names = [quoted or plain.rstrip(".,;:!?)") for quoted, plain in _AT_PATH.findall(question)]
+    return list(dict.fromkeys(name for name in names if name))
 
 
 def _exists(name: str) -> bool:

@@ -113,7 +113,7 @@ def executable(path: Path, line: str) -> Path:
 
 def test_the_first_run_shows_the_prompt_before_the_model_is_loaded(home: Path) -> None:
     with terminal(home) as opened:
-        opened.wait_for("starter answers · ready · auto")
+        opened.wait_for("starter answers · ready on cpu · auto")
         first = re.search(r"starter answers · (\w+)", opened.raw)
         assert first and first[1] != "ready"
 
@@ -331,12 +331,12 @@ def test_a_resize_during_an_answer_and_at_the_prompt_changes_nothing_else(talker
 
 def test_a_window_of_thirty_columns_is_enough(home: Path) -> None:
     with terminal(home, *SHORT, columns=30) as narrow:
-        narrow.wait_ready()
+        narrow.until(lambda: narrow.at_prompt, "no prompt")
         narrow.ask("how do I change the model?")
         narrow.ask("/help")
         narrow.ask("/status")
 
-        assert "starter answers · ready" in narrow.display
+        assert "starter answers · auto" in narrow.display
         assert turns(home)
 
 
@@ -499,6 +499,15 @@ def test_an_unknown_command_names_the_nearest_and_is_no_question(prompt: Termina
     assert turns(prompt.home) == before
 
 
+def test_a_command_refuses_what_it_would_not_read(prompt: Terminal) -> None:
+    shown = prompt.ask("/local what is the capital of France?")
+
+    assert "error: /local takes nothing after it" in shown
+    assert "hint: Type /local alone" in shown
+    assert "local" not in prompt.display.splitlines()[-1]
+    assert "Did you mean /help?" in prompt.ask("/HELP")
+
+
 def test_a_wrong_setting_is_told_and_a_right_one_is_kept(chat: Terminal, home: Path) -> None:
     assert "Did you mean local.size?" in chat.ask("/set local.sise starter")
     assert "error:" in chat.ask("/set generation.max_tokens many")
@@ -545,6 +554,23 @@ def test_undo_takes_a_question_back_into_the_line(prompt: Terminal) -> None:
     prompt.press(CTRL_C)
     prompt.until(lambda: prompt.line == "›", "the line is not cleared")
     assert "1 of 1 in context" in prompt.ask("/context")
+
+
+def test_the_context_is_counted_as_it_is_now(prompt: Terminal) -> None:
+    def counted() -> int:
+        found = re.search(r"([\d,]+) of [\d,]+ tokens", prompt.ask("/context"))
+        assert found is not None
+        return int(found[1].replace(",", ""))
+
+    assert counted() == 0
+    prompt.ask("first question")
+    one = counted()
+    prompt.ask("second question")
+    assert counted() > one
+    prompt.ask("/undo")
+    prompt.press(CTRL_C)
+    prompt.until(lambda: prompt.line == "›", "the line is not cleared")
+    assert counted() == one
 
 
 def test_retry_asks_the_last_question_again(prompt: Terminal) -> None:
@@ -614,10 +640,26 @@ def test_a_shell_command_gets_the_terminal(prompt: Terminal) -> None:
 
 def test_a_file_goes_with_the_question(prompt: Terminal) -> None:
     (prompt.home.parent / "notes.txt").write_text("badgers sleep in setts")
-    prompt.ask("what does @notes.txt say?")
+    shown = prompt.ask("what does @notes.txt say?")
 
+    assert "notes.txt (22 characters) goes with the question." in shown
     assert "badgers sleep in setts" in turns(prompt.home)[-1][0]
+    assert "@nites.txt is no file here; it goes as it is written." in prompt.ask("what does @nites.txt say?")
     assert "error: absent.txt cannot be read" in prompt.ask("/file absent.txt")
+
+
+def test_a_file_goes_once_and_not_with_another_conversation(prompt: Terminal) -> None:
+    (prompt.home.parent / "notes.txt").write_text("badgers sleep in setts")
+    (prompt.home.parent / ".env").write_text("PASSWORD=badger")
+    prompt.ask("/file notes.txt")
+    prompt.ask("/file notes.txt")
+    prompt.ask("what does @notes.txt say?")
+    assert turns(prompt.home)[-1][0].count("badgers sleep in setts") == 1
+    kept = prompt.ask("/file .env")
+    assert ".env (15 characters, which keeps the question on this machine" in kept
+    assert "Not sent with it: .env." in prompt.ask("/new")
+    prompt.ask("hello")
+    assert turns(prompt.home)[-1][0] == "hello"
 
 
 def test_the_editor_writes_the_next_question(home: Path) -> None:

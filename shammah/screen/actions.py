@@ -36,6 +36,8 @@ def new(chat: Chat, _argument: str) -> None:
     """Begin another conversation."""
     chat.session.new(chat.chosen.config.chat.system)
     chat.out.note("A new conversation. The one before stays in the history; /sessions lists it.")
+    if left := chat.detach():
+        chat.out.note(f"Not sent with it: {', '.join(file.name for file in left)}.")
 
 
 def model(chat: Chat, argument: str) -> None:
@@ -199,7 +201,7 @@ def file(chat: Chat, argument: str) -> None:
     if not name:
         raise UsageError("/file needs a path", hint="Type /file PATH, or @PATH inside a question")
     attached = chat.attach(name)
-    chat.out.note(f"{attached.name} ({len(attached.text):,} characters) goes with the next question.")
+    chat.out.note(f"{attached.shown} goes with the next question.")
 
 
 def save(chat: Chat, argument: str) -> None:

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable
 from dataclasses import replace
 
-from shammah.attachments import Attachment, named_files, read_file, secret_of, with_files
+from shammah.attachments import Attachment, named_files, named_in_vain, read_file, secret_of, with_files
 from shammah.cloud.spending import Spending
 from shammah.engines import Engines
 from shammah.errors import EngineError, HistoryError, ShammahError
@@ -91,14 +91,24 @@ class Chat:
     # What goes with a question
 
     def attach(self, name: str) -> Attachment:
-        """Send a file with the next question."""
-        self._files.append(read_file(name))
-        return self._files[-1]
+        """Send a file with the next question; named again, it is read again."""
+        attached = read_file(name)
+        self._files = [*(file for file in self._files if file.name != name), attached]
+        return attached
+
+    def detach(self) -> list[Attachment]:
+        """Send no file with the next question; returns those that were to go."""
+        files, self._files = self._files, []
+        return files
 
     def files_of(self, line: str) -> list[Attachment]:
         """The files that go with a question: those sent for, and those it names."""
-        files, self._files = self._files + named_files(line), []
-        return files
+        named = named_files(line)
+        for name in named_in_vain(line):
+            self.out.note(f"@{name} is no file here; it goes as it is written.")
+        for file in named:
+            self.out.note(f"{file.shown} goes with the question.")
+        return list({file.name: file for file in [*self.detach(), *named]}.values())
 
     # The conversation
 

@@ -8,7 +8,7 @@ from shammah.engines import Engines
 from shammah.errors import EngineError
 from shammah.message import Finish
 from shammah.router import Facts, choose
-from shammah.screen.states import context_of, state_word, way
+from shammah.screen.states import context_of, device, state_word, way
 from shammah.session import Receipt
 
 SHORTENED = 12
@@ -41,7 +41,7 @@ def status(engines: Engines, facts: Facts, last: Receipt | None) -> Status:
     counted = last is None or (last.route.engine == route.engine and filled > 0)
     return Status(
         engine=engine.model,
-        state=way(engines.models.state) or state_word(engine),
+        state=way(engines.models.state) or " on ".join(filter(None, [state_word(engine), device(engine)])),
         mode=facts.mode,
         speed=finish.timing.tokens_per_s,
         filled=filled,
