@@ -40,7 +40,8 @@ class Engines(Mapping[str, Engine]):
     def facts(self, config: Config, mode: Mode, messages: Sequence[Message] = (), *, patient: bool = False) -> Facts:
         """What the router needs to know now; with `messages`, also how long they are."""
         here = self.models.facts(mode, config.local.enabled, patient, messages)
-        return with_cloud(replace(here, max_tokens=config.generation.max_tokens), self.cloud, config)
+        limit = Options(config.generation.max_tokens).limit
+        return with_cloud(replace(here, max_tokens=limit), self.cloud, config)
 
     def answering(self, facts: Facts) -> Engine:
         """The engine that would answer now.

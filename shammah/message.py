@@ -18,22 +18,27 @@ class Message:
 
 
 MAX_TOKENS = 1024
-"""Most tokens of an answer where nobody chose."""
+"""Most tokens of an answer of this machine where nobody chose."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """How to generate; None leaves the choice to the model's own generation_config.json.
+    """How to generate; None leaves the choice to who answers, here to the model's own generation_config.json.
 
     `temperature` 0 is greedy. The same `seed` gives the same answer on the same machine.
     """
 
-    max_tokens: int = MAX_TOKENS
+    max_tokens: int | None = None
     temperature: float | None = None
     top_k: int | None = None
     top_p: float | None = None
     repetition_penalty: float | None = None
     seed: int | None = None
+
+    @property
+    def limit(self) -> int:
+        """Most tokens of an answer of this machine."""
+        return MAX_TOKENS if self.max_tokens is None else self.max_tokens
 
 
 def room(context: int, max_tokens: int) -> int:

@@ -88,7 +88,7 @@ class FakeEngine:
                     raise error
                 yield tally.finish("failed", str(error), error.hint)
                 return
-            if text is None or place >= options.max_tokens:
+            if text is None or place >= options.limit:
                 yield tally.finish("stop" if text is None else "length")
                 return
             yield Piece(text)

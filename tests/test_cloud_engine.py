@@ -66,7 +66,10 @@ def test_neighbours_of_one_role_are_joined_and_what_is_empty_is_left_out(make: M
     assert "system" not in body
 
 
-@pytest.mark.parametrize(("chosen", "sent"), [(Options(), 4096), (Options(max_tokens=5), 5), (Options(9000), 4096)])
+@pytest.mark.parametrize(
+    ("chosen", "sent"),
+    [(Options(), 4096), (Options(max_tokens=5), 5), (Options(max_tokens=1024), 1024), (Options(9000), 4096)],
+)
 def test_only_a_length_that_was_chosen_shortens_the_answer(make: Made, chosen: Options, sent: int) -> None:
     room = make()
     room.ask(options=chosen)

@@ -94,6 +94,14 @@ def test_typed_access_gives_the_values_of_the_file(path: Path) -> None:
     assert config.cloud == Config().cloud
 
 
+def test_that_a_length_was_chosen_is_known_also_where_it_is_the_default(path: Path) -> None:
+    path.write_text("[generation]\nmax_tokens = 1024\n", encoding="utf-8")
+    chosen = load(path)
+    assert (chosen.generation.max_tokens, value_of(chosen, "generation.max_tokens")) == (1024, 1024)
+    unset = with_value(chosen, "generation.max_tokens", None)
+    assert (unset.generation.max_tokens, value_of(unset, "generation.max_tokens")) == (None, 1024)
+
+
 def test_a_missing_file_and_an_empty_one_give_the_defaults(path: Path) -> None:
     assert load(path) == Config()
     path.touch()

@@ -318,6 +318,15 @@ def test_what_was_sent_and_what_it_costs_is_told_on_standard_error_unless_quiet(
     assert quiet.stderr == ""
 
 
+@pytest.mark.parametrize("most", ["1023", "1024"])
+def test_a_length_of_the_command_line_counts_for_claude_also_where_it_is_the_default_of_this_machine(
+    shammah: Run, most: str
+) -> None:
+    with Claude() as claude:
+        shammah("--cloud", "--max-tokens", most, "hello", ANTHROPIC_API_KEY=KEY, ANTHROPIC_BASE_URL=claude.url)
+    assert claude.questions[0].body["max_tokens"] == int(most)
+
+
 def test_an_answer_of_claude_that_was_cut_is_told_with_the_settings_of_claude(shammah: Run) -> None:
     with Claude() as claude:
         at_claude = {"ANTHROPIC_API_KEY": KEY, "ANTHROPIC_BASE_URL": claude.url}

@@ -25,15 +25,10 @@ def compose(messages: Sequence[Message], options: Options, model: str, max_token
             said[-1] = (each.role, f"{said[-1][1]}\n\n{whole_characters(each.content)}")
         else:
             said.append((each.role, whole_characters(each.content)))
-    return Request(model, _limit(options, max_tokens), system, tuple(said))
+    limit = max_tokens if options.max_tokens is None else min(options.max_tokens, max_tokens)
+    return Request(model, limit, system, tuple(said))
 
 
 def ignored(options: Options) -> list[str]:
     """The options that are set and have no effect there."""
     return [name for name in IGNORED if getattr(options, name) is not None]
-
-
-def _limit(options: Options, max_tokens: int) -> int:
-    # The default is meant for models on this machine; only what a person has chosen shortens Claude's answers.
-    chosen = options.max_tokens if options.max_tokens != Options.max_tokens else max_tokens
-    return min(chosen, max_tokens)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from functools import cache
 from types import NoneType
-from typing import Any, Literal, cast, get_args, get_type_hints
+from typing import Any, Literal, get_args, get_type_hints
+
+from shammah.message import MAX_TOKENS
 
 Value = bool | int | float | str
 """What a setting can hold; None stands for unset."""
@@ -18,10 +20,15 @@ def setting(
     minimum: float | None = None,
     maximum: float | None = None,
     sample: Value | None = None,
+    stands_for: Value | None = None,
 ) -> Any:
-    """Declare one field; its type says the kind, a Literal the choices. `sample` is what unset may become."""
+    """Declare one field; its type says the kind, a Literal the choices.
+
+    `sample` is what unset may become, `stands_for` what it counts as.
+    """
     limits = {"minimum": minimum, "maximum": maximum}
-    return field(default=default, metadata={"meaning": meaning, "sample": sample, **limits})
+    shown = {"default": default if stands_for is None else stands_for, "unset": default is None}
+    return field(default=default, metadata={"meaning": meaning, "sample": sample, **shown, **limits})
 
 
 @dataclass(frozen=True)
@@ -48,7 +55,10 @@ class Local:
 class Generation:
     """How answers are made. What is unset comes from the model's own generation_config.json."""
 
-    max_tokens: int = setting(1024, "Most tokens of one answer.", minimum=1, maximum=1_000_000)
+    max_tokens: int | None = setting(
+        None, "Most tokens of one answer.", minimum=1, maximum=1_000_000, stands_for=MAX_TOKENS
+    )
+    """Unset, so that only a length that a person chose shortens the answers of Claude."""
     temperature: float | None = setting(
         None, "How freely words are chosen. 0 = always the likeliest (greedy).", minimum=0, maximum=2, sample=0.7
     )
@@ -123,11 +133,15 @@ class Config:
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting as declared. `kind` is bool, int, float or str; `default` None means unset."""
+    """One setting as declared. `kind` is bool, int, float or str.
+
+    `unset`: it holds None until a person sets it, and counts as `default` where that is not None.
+    """
 
     key: str
     kind: type
     default: Value | None
+    unset: bool
     meaning: str
     choices: tuple[str, ...]
     minimum: float | None
@@ -167,7 +181,6 @@ def _declared(section: str, declaration: type) -> list[Setting]:
         Setting(
             key=f"{section}.{each.name}",
             kind=_kind(hints[each.name]),
-            default=cast("Value | None", each.default),
             choices=_choices(hints[each.name]),
             **each.metadata,
         )

@@ -29,9 +29,8 @@ def _entry(setting: Setting) -> str:
 
 
 def _assignment(setting: Setting) -> str:
-    if setting.default is not None:
-        return f"{setting.name} = {toml_text(setting.default)}\n"
-    return f"# {setting.name} = {toml_text(setting.sample or 0)}\n"
+    value = setting.sample or 0 if setting.default is None else setting.default
+    return f"{'# ' if setting.unset else ''}{setting.name} = {toml_text(value)}\n"
 
 
 def _allowed(setting: Setting) -> str:

@@ -29,16 +29,17 @@ def find(key: str) -> Setting:
 
 
 def value_of(config: Config, key: str) -> Value | None:
-    """What a setting is now; None = unset."""
+    """What a setting counts as now; None = unset."""
     setting = find(key)
     value: Value | None = getattr(getattr(config, setting.section), setting.name)
-    return value
+    return setting.default if value is None else value
 
 
 def with_value(config: Config, key: str, value: Value | None) -> Config:
     """The config with one setting changed; None sets it back to its default."""
     setting = find(key)
-    checked = setting.default if value is None else accept(setting, value)
+    before = None if setting.unset else setting.default
+    checked = before if value is None else accept(setting, value)
     section = replace(getattr(config, setting.section), **{setting.name: checked})
     return replace(config, **{setting.section: section})
 

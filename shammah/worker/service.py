@@ -126,7 +126,7 @@ class Service:
 
     def _fit(self, model: LoadedModel, request: Generate) -> list[int]:
         context = model.decoder.context
-        kept = room(context, request.options.max_tokens)
+        kept = room(context, request.options.limit)
         fitted = fit(request.messages, model.template.encode, context, kept)
         if fitted.turns_left_out:
             self._send(Cut(request.request, fitted.turns_left_out, context))
@@ -142,7 +142,7 @@ class Service:
     def _answer(
         self, model: LoadedModel, request: Generate, prompt: list[int], cached: int, sampling: Sampling
     ) -> None:
-        number, limit = request.request, request.options.max_tokens
+        number, limit = request.request, request.options.limit
         stream = model.text.stream()
         sampler = Sampler(sampling, request.options.seed, prompt)
         reason, count, told = "stop", 0, 0
