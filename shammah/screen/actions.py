@@ -160,6 +160,8 @@ def go_on(chat: Chat, argument: str) -> Ask:
     open_to_it = may and other in chat.engines
     failed = receipt is not None and receipt.finish.reason == "failed"
     whom = _whom("/continue", argument) or (other if failed and open_to_it else "")
+    if chat.engines.answering(replace(chat.chosen.facts(), asked_for=whom)).name == "starter":
+        raise UsageError("The starter cannot go on with an answer", hint="/retry asks the question again")
     return Ask(Question(GO_ON, private, whom))
 
 

@@ -81,8 +81,9 @@ class Asking:
             self._out.note(f"… stopped. {kept}/retry asks again.")
             self._tell_sent()
         elif finish.reason == "failed":
-            kept = "What was said is kept; /continue goes on from there"
-            self._out.error(EngineError(finish.error, hint=f"{finish.hint}. {kept}"))
+            starter = receipt is not None and receipt.route.engine == "starter"
+            again = "/retry asks again" if starter else "/continue goes on from there"
+            self._out.error(EngineError(finish.error, hint=f"{finish.hint}. What was said is kept; {again}"))
             self._tell_sent()
         elif receipt is not None:
             self._tell_receipt(receipt, finish)
