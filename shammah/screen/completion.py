@@ -8,7 +8,7 @@ from prompt_toolkit.completion import CompleteEvent, Completer, Completion, Path
 from prompt_toolkit.document import Document
 
 from shammah.config import settings
-from shammah.models.catalog import SIZES
+from shammah.models.names import SETTINGS
 from shammah.screen.commands import COMMANDS, Completes
 
 Words = Callable[[], Iterable[str]]
@@ -21,7 +21,7 @@ class ChatCompleter(Completer):
         self._words: Mapping[Completes, Words] = {
             "setting": lambda: [setting.key for setting in settings()],
             "conversation": conversations,
-            "model": lambda: ["starter", "auto", *SIZES],
+            "model": lambda: SETTINGS,
             "command": lambda: [name for command in COMMANDS for name in command.names],
             "engine": lambda: ["local", "cloud"],
             "form": lambda: ["md", "json"],
