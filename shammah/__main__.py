@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 
+from shammah.exit_status import INTERRUPTED
+
 
 def main() -> int:
     """Run the program; returns its exit status."""
@@ -12,7 +14,7 @@ def main() -> int:
 
         return run(sys.argv[1:])
     except KeyboardInterrupt:
-        return 130
+        return INTERRUPTED
 
 
 if __name__ == "__main__":

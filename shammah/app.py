@@ -16,6 +16,7 @@ from shammah.config import Local
 from shammah.engines import Engines
 from shammah.environment import Environment, loader_environment, worker_environment
 from shammah.errors import HistoryError, ModelError
+from shammah.exit_status import DONE
 from shammah.history.opening import memory_store, open_store
 from shammah.history.store import Conversation, Store
 from shammah.message import Message
@@ -111,7 +112,7 @@ def chat(given: Arguments, environment: Environment) -> int:
             earlier = _earlier(parts, given)
             welcome(talk, given.files, earlier, quiet=given.quiet, private=given.private, first=first)
             talk.run(prompt)
-    return 0
+    return DONE
 
 
 def answer_once(given: Arguments, environment: Environment, question: str) -> int:

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from shammah.commandline import Arguments, parse
 from shammah.environment import Environment, read
 from shammah.errors import ConfigError, ShammahError, UsageError
+from shammah.exit_status import FAILED, INTERRUPTED, WRONG_USAGE
 
-ANSWERED, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 _GROUPS = ("setup", "doctor", "models", "config", "history", "bench")
 _ELSEWHERE = {
     "model": "models", "list": "models list", "ls": "models list", "pull": "models pull",

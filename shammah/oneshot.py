@@ -13,6 +13,7 @@ from types import FrameType
 
 from shammah.config import Config
 from shammah.errors import EngineError
+from shammah.exit_status import DONE, INTERRUPTED
 from shammah.message import Event, Message, Notice, Options, Piece, Trimmed
 from shammah.router import Facts
 from shammah.screen.answer import cut_short, left_out, sent_and_cost
@@ -29,8 +30,6 @@ from shammah.screen.printer import (
 from shammah.screen.reports import outgoing_line
 from shammah.screen.terminal import ENDING
 from shammah.session import Outgoing, Question, Receipt, Session
-
-ANSWERED, INTERRUPTED = 0, 130
 
 _TYPED_IN_THE_CHAT = {
     "with /new": "without -c",
@@ -84,7 +83,7 @@ class OneShot:
             self._tell_sent(session.receipt)
             for fresh in news(options, session.receipt.route.engine if session.receipt else ""):
                 self._show(fresh)
-        return INTERRUPTED if receipt.finish.reason == "interrupted" else ANSWERED
+        return INTERRUPTED if receipt.finish.reason == "interrupted" else DONE
 
     def _ask(
         self, session: Session, question: Question, facts: Callable[[Sequence[Message]], Facts], options: Options

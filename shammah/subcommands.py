@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from shammah.commandline import Parser
 from shammah.environment import Environment, worker_environment
 from shammah.errors import ConfigError, ModelError, UsageError
+from shammah.exit_status import DONE
 from shammah.history.opening import open_store
 from shammah.history.store import Store
 from shammah.paths import Home
@@ -32,7 +33,7 @@ def run_subcommand(arguments: Sequence[str], environment: Environment) -> int:
         given = subcommands().parse_args(arguments)
     action: Callable[[argparse.Namespace, Environment], None] = given.action
     action(given, environment)
-    return 0
+    return DONE
 
 
 def is_subcommand(words: Sequence[str]) -> bool:

@@ -18,7 +18,7 @@ PACKAGE = ROOT / "shammah"
 
 FLOORS = (
     # nouns
-    {"", "errors", "message", "paths"},
+    {"", "errors", "exit_status", "message", "paths"},
     # what several rooms need of the system: nothing in them knows what it is for
     {"characters", "database", "decoding", "files", "locks", "machine", "pipes", "secret_signs"},
     # contracts; what goes over a pipe is one between two processes
