@@ -25,6 +25,12 @@ history = InputHistory(Path(sys.argv[1]))
 for number in range(int(sys.argv[3])):
     history.store_string(f"{sys.argv[2]} {number} " + "x" * (number * 97 % 5_000))
 """
+READER = """
+import sys
+from pathlib import Path
+from shammah.screen.input_history import InputHistory
+InputHistory(Path(sys.argv[1])).load_history_strings()
+"""
 
 
 @pytest.fixture
@@ -100,12 +106,37 @@ def test_a_file_grown_twice_as_long_as_what_is_offered_is_cut(path: Path) -> Non
 
     assert entries(path) == [str(number) for number in range(2 * KEPT, KEPT, -1)]
     assert len(path.read_bytes().splitlines()) == KEPT
-    assert list(path.parent.iterdir()) == [path]
+    assert sorted(found.name for found in path.parent.iterdir()) == [".input_history.lock", "input_history"]
     assert entries(path)[-1] == str(KEPT + 1)
 
 
+def test_what_other_chats_append_while_one_cuts_the_file_is_kept(path: Path) -> None:
+    path.write_text("".join(json.dumps(str(number)) + "\n" for number in range(2 * KEPT)))
+    before = path.stat().st_size
+    command = [sys.executable, "-c", TYPIST, str(path)]
+    chats = [subprocess.Popen([*command, name, "490"], cwd=ROOT) for name in "abcd"]
+    while path.stat().st_size == before and all(chat.poll() is None for chat in chats):
+        pass  # No pause: the file is cut while they are at work.
+    entries(path)
+    assert [chat.wait(60) for chat in chats] == [0] * 4
+
+    found = [entry.split()[:2] for entry in entries(path)]
+    assert {(name, str(number)) for name in "abcd" for number in range(490)} <= {(*entry,) for entry in found}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows limits no process to files of nothing")
+def test_a_cut_that_the_disk_refuses_leaves_the_file_as_it_is_and_nothing_beside_it(path: Path) -> None:
+    before = "".join(json.dumps(str(number)) + "\n" for number in range(2 * KEPT + 1))
+    path.write_text(before)
+    command = ["sh", "-c", 'ulimit -f 0; exec "$@"', "sh", sys.executable, "-c", READER, str(path)]
+    subprocess.run(command, cwd=ROOT, check=True)
+    assert path.read_text() == before
+    assert {found.name for found in path.parent.iterdir()} <= {".input_history.lock", "input_history"}
+
+
 def test_a_disk_that_refuses_is_told_once(tmp_path: Path) -> None:
-    history = InputHistory(tmp_path / "absent" / "input_history")
+    (tmp_path / "file").touch()
+    history = InputHistory(tmp_path / "file" / "input_history")
     history.append_string("kept in this run only")
 
     trouble = history.take_trouble()

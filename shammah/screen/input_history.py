@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
 from prompt_toolkit.history import History
+
+from shammah.config.save import replace, sole_writer
+from shammah.errors import ConfigError
+from shammah.files import open_private
 
 KEPT = 2_000
 """Entries that are offered; the file is cut to them when it holds twice as many."""
@@ -17,7 +20,7 @@ KEPT = 2_000
 class InputHistory(History):
     """The input history of prompt_toolkit over a file that several chats append to.
 
-    An entry is one write to a file opened for appending, so entries of two chats never mix.
+    One chat at a time appends to it or cuts it, so entries of two chats never mix, and none is cut that just came.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -40,7 +43,7 @@ class InputHistory(History):
         except OSError:
             return []
         if len(lines) > 2 * KEPT:
-            _shorten(self._path, lines)
+            _shorten(self._path)
         entries = filter(None, (_entry(line) for line in lines))
         return list(dict.fromkeys(reversed(list(entries))))[:KEPT]
 
@@ -48,25 +51,16 @@ class InputHistory(History):
         """Append an entry; a disk that refuses costs the entry only, and `take_trouble` tells."""
         if self._path is None:
             return
-        line = json.dumps(string).encode("ascii") + b"\n"
         try:
-            descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-            try:
-                os.write(descriptor, line)
-            finally:
-                os.close(descriptor)
-        except OSError as cause:
-            self._trouble = f"What is typed cannot be kept in {self._path}: {cause.strerror}"
+            with sole_writer(self._path), open_private(self._path, "ab") as file:
+                file.write(json.dumps(string).encode("ascii") + b"\n")
+        except ConfigError as error:
+            self._trouble = f"What is typed cannot be kept: {error}"
 
 
-def _shorten(path: Path, lines: list[bytes]) -> None:
-    # Beside and then over it: a crash in between leaves the old file whole.
-    with contextlib.suppress(OSError):
-        fresh = path.with_name(f"{path.name}.{os.getpid()}")
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(b"\n".join(lines[-KEPT:]) + b"\n")
-        fresh.replace(path)
+def _shorten(path: Path) -> None:
+    with contextlib.suppress(ConfigError), sole_writer(path):
+        replace(path, b"\n".join(path.read_bytes().splitlines()[-KEPT:]) + b"\n")
 
 
 def _entry(line: bytes) -> str | None:
