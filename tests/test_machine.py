@@ -191,6 +191,18 @@ def test_who_asks_for_it_measures_anew_at_any_time_and_lowers_nothing(tmp_path: 
     assert bandwidth(tmp_path, 9e9, anew=True) == 24e9
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows limits no process to files of nothing")
+def test_a_disk_that_takes_nothing_costs_no_figure_that_is_kept(tmp_path: Path) -> None:
+    bandwidth(tmp_path, 24e9)
+    program = (
+        "import sys; from pathlib import Path; from shammah.models import automatic\n"
+        "automatic.machine(Path(sys.argv[1]), anew=True, probe=lambda _processors: 30e9)"
+    )
+    command = ["sh", "-c", 'ulimit -f 0; exec "$@"', "sh", sys.executable, "-c", program, str(tmp_path)]
+    subprocess.run(command, cwd=Path(__file__).parents[1], check=True)
+    assert bandwidth(tmp_path, None) == 24e9
+
+
 def test_a_probe_that_told_nothing_is_made_again_at_the_next_start(tmp_path: Path) -> None:
     assert bandwidth(tmp_path, None) is None
     assert bandwidth(tmp_path, 24e9) == 24e9

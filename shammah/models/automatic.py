@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from shammah import files
 from shammah.config import Local
 from shammah.errors import HubError, ModelError
 from shammah.models import catalog, choose, store
@@ -159,4 +160,4 @@ def _keep(models: Path, bandwidth: float, probes: int) -> None:
     text = json.dumps({"bytes_per_s": bandwidth, "probes": probes}) + "\n"
     with contextlib.suppress(OSError):  # Then it is measured again at the next start.
         models.mkdir(mode=0o700, parents=True, exist_ok=True)
-        (models / _MEASURED).write_text(text, encoding="utf-8")
+        files.replace(models / _MEASURED, text.encode())

@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import platform
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from shammah.files import replace
 from shammah.worker.providers import Provider, installed
 
 FILE = "providers.json"
@@ -63,13 +63,8 @@ def recall(folder: Path, memory: Memory | None) -> dict[str, str] | None:
 def remember(folder: Path, memory: Memory, winner: str, why: str) -> None:
     """Keep an outcome; a folder that cannot be written to costs a contest each time and nothing else."""
     text = json.dumps({"winner": winner, "why": why, "memory": asdict(memory)}, indent=1)
-    part = folder / f".{FILE}.{os.getpid()}"
-    try:
-        part.write_text(text, encoding="utf-8")
-        part.replace(folder / FILE)
-    except OSError:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        replace(folder / FILE, text.encode())
 
 
 def forget(folder: Path) -> None:
