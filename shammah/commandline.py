@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, NoReturn
 
 from shammah import __version__
 from shammah.errors import UsageError
 
+TAKE_ANY_TEXT = {"-p": "--prompt", "--prompt": "--prompt", "-s": "--system", "--system": "--system"}
+"""Options whose text a person writes, and their long names."""
+
 
 class Parser(argparse.ArgumentParser):
     """An ArgumentParser that raises UsageError instead of printing and leaving."""
+
+    @property
+    def options(self) -> Collection[str]:
+        """Every option as it is typed, and what ends them."""
+        return {*self._option_string_actions, "--"}
 
     def error(self, message: str) -> NoReturn:
         """Raise what is wrong."""
@@ -55,10 +64,21 @@ def parse(arguments: Sequence[str]) -> Arguments:
     Raises:
         UsageError: they are not understood.
     """
-    return parser().parse_args(arguments, Arguments())
+    made = parser()
+    return made.parse_args(_bound(list(arguments), made.options), Arguments())
 
 
-def parser() -> argparse.ArgumentParser:
+def _bound(arguments: list[str], options: Collection[str]) -> list[str]:
+    """The arguments, with a text bound to its option: argparse takes none that begins with a dash."""
+    for place, (option, text) in enumerate(pairwise(arguments)):
+        if option == "--":
+            break
+        if option in TAKE_ANY_TEXT and text not in options:
+            return [*arguments[:place], f"{TAKE_ANY_TEXT[option]}={text}", *_bound(arguments[place + 2 :], options)]
+    return arguments
+
+
+def parser() -> Parser:
     """The options, for reading and for --help."""
     made = Parser(
         prog="shammah",

@@ -17,6 +17,8 @@ import pytest
 
 from shammah import oneshot
 from shammah.attachments import LIMIT
+from shammah.commandline import parse
+from shammah.errors import UsageError
 from shammah.history.opening import open_store
 from shammah.paths import STARTER
 from shammah.screen.safe_text import safe_text
@@ -272,6 +274,22 @@ def test_an_empty_name_of_a_conversation_begins_no_new_one(shammah: Run) -> None
 
     assert (done.returncode, done.stdout) == (1, "")
     assert_two_lines(done.stderr)
+
+
+@pytest.mark.parametrize("text", ["-h?", "-c does what?", "--json does what?", "-1", "- a list", ""])
+def test_a_text_may_begin_with_a_dash(text: str) -> None:
+    given = parse(["--json", "-p", text, "-s", text, "-q"])
+    assert (given.prompt, given.system, given.json, given.quiet) == (text, text, True, True)
+
+
+@pytest.mark.parametrize("words", [["-p"], ["-p", "--json"], ["-p", "--", "hello"]])
+def test_an_option_behind_another_is_no_text(words: list[str]) -> None:
+    with pytest.raises(UsageError, match="expected one argument"):
+        parse(words)
+
+
+def test_what_ends_the_options_is_kept() -> None:
+    assert parse(["--", "-p", "-h?"]).question == ["-p", "-h?"]
 
 
 def test_the_starter_is_asked_by_its_name_however_it_is_written(shammah: Run) -> None:
