@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -127,6 +128,17 @@ def test_the_editor_edits_the_line_and_sends_it(typed: Typed, editor: Path) -> N
 def test_an_editor_that_is_left_with_an_error_was_given_up(editor: Path) -> None:
     editor.write_text("import sys; open(sys.argv[1], 'w').write('thought better of it'); sys.exit(1)")
     assert edited("some", [f'"{sys.executable}" "{editor}"']) is None
+
+
+def test_what_a_terminal_gave_that_is_no_text_does_not_keep_the_editor_from_opening(editor: Path) -> None:
+    editor.write_text("import sys; open(sys.argv[1], 'a').write(' more')")
+    assert edited("some\udcff", [f'"{sys.executable}" "{editor}"']) == "some? more"
+
+
+def test_an_editor_without_room_for_its_file_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "absent"))
+    with pytest.raises(UsageError, match="The editor gets no file: "):
+        edited("some", ["true"])
 
 
 @pytest.mark.parametrize("editors", [[], [""], ["no-such-editor --wait"], ['"half quoted']])

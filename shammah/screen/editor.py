@@ -25,16 +25,20 @@ def edited(text: str, editors: Sequence[str]) -> str | None:
         editors: Commands; the first that can be run is.
 
     Raises:
-        UsageError: no editor could be run.
+        UsageError: no editor could be run, or there is no room for its file.
     """
-    # Where an editor of Windows still holds the file, it stays.
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        path = Path(folder) / "question.md"
-        path.write_text(text, encoding="utf-8")
-        for command in editors:
-            with contextlib.suppress(OSError, ValueError):
-                ended = subprocess.run([*_words(command), str(path)], check=False).returncode
-                return None if ended else path.read_text(encoding="utf-8-sig", errors="replace").rstrip("\n")
+    try:
+        # Where an editor of Windows still holds the file, it stays.
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+            path = Path(folder) / "question.md"
+            path.write_text(text, encoding="utf-8", errors="replace")  # A terminal may give what is no UTF-8.
+            for command in editors:
+                with contextlib.suppress(OSError, ValueError):
+                    ended = subprocess.run([*_words(command), str(path)], check=False).returncode
+                    return None if ended else path.read_text(encoding="utf-8-sig", errors="replace").rstrip("\n")
+    except OSError as cause:
+        hint = "Free some space where temporary files are kept"
+        raise UsageError(f"The editor gets no file: {cause.strerror}", hint=hint) from cause
     raise UsageError("No editor could be run", hint="Name one in VISUAL or EDITOR")
 
 
