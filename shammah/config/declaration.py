@@ -107,7 +107,10 @@ class Cloud:
     model: str = setting("claude-sonnet-5-5", "The Claude model.")
     max_tokens: int = setting(4096, "Most tokens of one answer by Claude.", minimum=1, maximum=1_000_000)
     daily_budget_usd: float = setting(
-        5.0, "Dollars that Claude may cost in a day, a hard stop. 0 = none.", minimum=0, maximum=1_000_000
+        5.0,
+        "Dollars that Claude may cost in a day, passed by one request at most. 0 = none.",
+        minimum=0,
+        maximum=1_000_000,
     )
 
 

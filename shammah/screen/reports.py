@@ -150,8 +150,8 @@ def costs(conversation: Cost, days: Sequence[Day], budget_usd: float) -> Rows:
     rows += [
         (day.date, f"{_cost(day.cost_usd, day.unknown, day.estimated)} · {_requests(day.requests)}") for day in days
     ]
-    budget = f"{dollars(budget_usd)} a day, a hard stop" if budget_usd else "none; cloud.daily_budget_usd sets one"
-    return [*rows, ("budget", budget)]
+    budget = f"{dollars(budget_usd)} a day, passed by one request at most"
+    return [*rows, ("budget", budget if budget_usd else "none; cloud.daily_budget_usd sets one")]
 
 
 def _cost(usd: float, unknown: int, estimated: int = 0) -> str:

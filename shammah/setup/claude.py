@@ -43,7 +43,7 @@ class ClaudeQuestions:
     def ask(self) -> Consent:
         """Ask for the consent, and then for the key."""
         budget = self.now.daily_budget_usd
-        most = f"at most {dollars(budget)} a day" if budget else "with no limit a day"
+        most = f"until {dollars(budget)} a day are reached" if budget else "with no limit a day"
         about = (
             "May questions go to Claude, at Anthropic, while the model here loads, when it fails, or where none is? "
             f"Yes sends them the conversation and costs money, {most}; each answer says so. No keeps everything here, "
