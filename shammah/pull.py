@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import sys
 import time
 from typing import TextIO
@@ -29,13 +30,10 @@ def pull(name: str, local: Local, reserve_gb: float, environment: Environment) -
     """
     source = _source(name, local, reserve_gb, Home(environment.home))
     automatic.check_before_fetch(source, local.context, reserve_gb)
+    show = Progress(source.name, sys.stderr or io.StringIO(), environment.term)  # None where it is closed.
     if remark := licence_remark(name):
-        sys.stderr.write(remark + "\n")
-    _follow(
-        _request(source, local, environment),
-        Home(environment.home),
-        Progress(source.name, sys.stderr, environment.term),
-    )
+        show.line(remark)
+    _follow(_request(source, local, environment), Home(environment.home), show)
 
 
 def _source(name: str, local: Local, reserve_gb: float, home: Home) -> Source:
@@ -59,7 +57,10 @@ def _request(source: Source, local: Local, environment: Environment) -> Fetch:
 
 def _follow(request: Fetch, home: Home, show: Progress) -> None:
     """Have it carried out, and show what the loader tells."""
-    loader = LoaderProcess(request, loader_environment(), home.logs / "loader.log")
+    try:
+        loader = LoaderProcess(request, loader_environment(), home.logs / "loader.log")
+    except OSError as cause:
+        raise HubError(f"The loader cannot be started: {cause}", hint="Run shammah doctor") from cause
     try:
         for reply in loader.replies():
             show(reply)
@@ -100,11 +101,10 @@ class Progress:
     def line(self, text: str) -> None:
         """A line that stays."""
         if self._open:
-            self._out.write("\n")
+            self._write("\n")
             self._open = False
         if text:
-            self._out.write(safe_text(text) + "\n")
-        self._out.flush()
+            self._write(safe_text(text) + "\n")
 
     def _list(self, reply: Listed) -> None:
         total = sum(file.size for file in reply.files)
@@ -117,10 +117,13 @@ class Progress:
         if now - self._told < (0.1 if self._changing else 10.0):
             return
         self._told = now
-        with contextlib.suppress(OSError):
-            self._out.write(f"\r\x1b[2K{safe_text(text)}" if self._changing else f"{safe_text(text)}\n")
-            self._out.flush()
+        self._write(f"\r\x1b[2K{safe_text(text)}" if self._changing else f"{safe_text(text)}\n")
         self._open = self._changing
+
+    def _write(self, text: str) -> None:
+        with contextlib.suppress(OSError):  # Nobody looks any more; the model is fetched all the same.
+            self._out.write(text)
+            self._out.flush()
 
 
 def _transfer(reply: Downloading) -> str:

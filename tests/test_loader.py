@@ -17,10 +17,14 @@ from pathlib import Path
 import psutil
 import pytest
 
+from shammah import environment
+from shammah.config import Local
 from shammah.environment import loader_environment
+from shammah.errors import HubError
 from shammah.models import store
 from shammah.models.process import LoaderProcess
 from shammah.models.protocol import Downloading, Failed, Fetch, Listed, Prepared, Preparing, Reply, decode, encode
+from shammah.pull import pull
 from tests.fakes import until
 from tests.servers.hub import Flip, Hub, Pace, Silence, Status
 
@@ -394,9 +398,29 @@ def test_ctrl_c_ends_a_pull_while_the_hub_is_silent(hub: Hub, tmp_path: Path) ->
     hub.faults["info"] = [Silence()]
     here = {"SHAMMAH_HOME": str(tmp_path), "HF_ENDPOINT": hub.url, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "shammah", "models", "pull", REPO]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, **here}) as pull:
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, **here}) as pulling:
         until(lambda: bool(hub.asked))
-        pull.send_signal(signal.SIGINT)
-        _, told = pull.communicate()
+        pulling.send_signal(signal.SIGINT)
+        _, told = pulling.communicate()
     assert "Stopped. What was fetched is kept" in told
-    assert pull.returncode == 130
+    assert pulling.returncode == 130
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the shell of Windows closes no stream")
+@pytest.mark.parametrize("errors", ["2>&-", "2>/dev/full"])
+def test_a_pull_that_can_tell_nobody_fetches_the_model_all_the_same(hub: Hub, tmp_path: Path, errors: str) -> None:
+    if not Path("/dev/full").exists() and "full" in errors:
+        pytest.skip("this system has no /dev/full")
+    here = {"SHAMMAH_HOME": str(tmp_path), "HF_ENDPOINT": hub.url, "PYTHONPATH": str(ROOT)}
+    command = ["sh", "-c", f'exec "$@" {errors}', "sh", sys.executable, "-m", "shammah", "models", "pull", REPO]
+    done = subprocess.run(command, capture_output=True, env={**os.environ, **here})
+    assert (done.returncode, done.stdout) == (0, b"")
+    assert store.prepared(tmp_path / "models", REPO)
+
+
+def test_a_loader_that_cannot_be_started_is_told_by_a_pull(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "none"))
+    monkeypatch.setattr(sys, "_base_executable", str(tmp_path / "none"))
+    with pytest.raises(HubError, match="The loader cannot be started") as told:
+        pull(REPO, Local(), 0.0, environment.read({"SHAMMAH_HOME": str(tmp_path)}))
+    assert told.value.hint
