@@ -54,7 +54,7 @@ class Engines(Mapping[str, Engine]):
     def warm(self, facts: Facts, messages: Sequence[Message]) -> None:
         """Have the model of this machine that would answer read the conversation in the background."""
         if facts.enabled:
-            self.models.warm(replace(facts, mode="local"), messages)
+            self.models.warm(facts, messages)
 
     def news(self, options: Options, answers: str) -> list[Notice]:
         """What the person should know of the key, and of Claude where it `answers`; each said once."""

@@ -57,10 +57,7 @@ def _request(source: Source, local: Local, environment: Environment) -> Fetch:
 
 def _follow(request: Fetch, home: Home, show: Progress) -> None:
     """Have it carried out, and show what the loader tells."""
-    try:
-        loader = LoaderProcess(request, loader_environment(), home.logs / "loader.log")
-    except OSError as cause:
-        raise HubError(f"The loader cannot be started: {cause}", hint="Run shammah doctor") from cause
+    loader = LoaderProcess(request, loader_environment(), home.logs / "loader.log")
     try:
         for reply in loader.replies():
             show(reply)

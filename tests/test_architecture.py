@@ -20,7 +20,7 @@ FLOORS = (
     # nouns
     {"", "errors", "exit_status", "message", "paths"},
     # what several rooms need of the system: nothing in them knows what it is for
-    {"characters", "database", "decoding", "files", "locks", "machine", "pipes", "secret_signs"},
+    {"characters", "database", "decoding", "files", "locks", "machine", "network", "pipes", "secret_signs"},
     # contracts; what goes over a pipe is one between two processes
     {"engine", "config", "environment", "commandline", "local.protocol", "local.trial", "models.protocol"},
     # what lies on disk of the models: known to the loader, which writes it, and to the chat

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from shammah import oneshot
+from shammah import cli, oneshot
 from shammah.attachments import LIMIT
 from shammah.commandline import parse
 from shammah.errors import UsageError
@@ -244,6 +244,12 @@ COMMANDS = [
 @pytest.mark.parametrize("line", COMMANDS)
 def test_every_command_takes_the_option_that_an_unforeseen_error_names(line: str) -> None:
     assert subcommands().parse_args([*line.split(), "--verbose"]).verbose
+
+
+def test_every_command_with_its_own_arguments_is_known_by_its_first_word(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(UsageError, match="invalid choice") as refused:
+        subcommands().parse_args(["no-such-command"])
+    assert set(re.findall(r"\w+", str(refused.value).partition("choose from")[2])) == set(cli._GROUPS)
 
 
 def test_a_command_of_another_program_is_told_what_it_is_here_and_can_be_asked(shammah: Run) -> None:

@@ -20,6 +20,7 @@ from shammah import __version__
 from shammah.cloud import faults, known_models
 from shammah.cloud.exchange import Broke, Over, Patience, Request, Sent, Told, TornError
 from shammah.cloud.stream import Reading
+from shammah.network import host_of
 
 if TYPE_CHECKING:
     from anthropic.types import MessageParam
@@ -71,7 +72,7 @@ class Client:
         self._key = found.key
         self._patience = patience
         self._peer = faults.Peer(
-            faults.host_of(base_url), patience.silence_s, found.where, lambda text: _hide(text, found.key)
+            host_of(base_url), patience.silence_s, found.where, lambda text: _hide(text, found.key)
         )
         timeout = httpx2.Timeout(patience.silence_s, connect=patience.connect_s)
         self._anthropic = anthropic.AsyncAnthropic(

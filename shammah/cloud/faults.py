@@ -12,7 +12,7 @@ import re
 import socket
 import ssl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import anthropic
@@ -22,6 +22,7 @@ from shammah.cloud import known_models
 from shammah.cloud.exchange import Fault, RefusalError, TornError
 from shammah.cloud.key import ANOTHER_KEY, Where
 from shammah.errors import CloudError, CloudTrouble
+from shammah.network import causes
 
 LATER = "Ask again in a while; /local answers on this machine meanwhile"
 NETWORK = "Check the connection, and the proxy where one is set; /local answers on this machine without it"
@@ -62,11 +63,6 @@ class Peer:
         return line if len(line) <= SAID else f"{line[:SAID]}..."
 
 
-def host_of(base_url: str) -> str:
-    """What people know the address by."""
-    return base_url.partition("://")[2].partition("/")[0].rpartition("@")[2] or base_url
-
-
 def of(cause: BaseException, peer: Peer, model: str) -> Fault:
     """What an exception means that a request ended with."""
     match cause:
@@ -82,10 +78,11 @@ def of(cause: BaseException, peer: Peer, model: str) -> Fault:
             return Fault(_error(f"A web page came instead of an answer from {peer.host}", PORTAL, "offline"))
         case TimeoutError():
             return _silent(peer)
-    for error in reversed(list(_chain(cause))):
+    chain = list(causes(cause))
+    for error in reversed(chain):
         if fault := _network(error, peer):
             return fault
-    kind = type(list(_chain(cause))[-1]).__name__
+    kind = type(chain[-1]).__name__
     return Fault(_error(f"{peer.host} cannot be asked: {kind}", NETWORK, "offline"), again=True)
 
 
@@ -261,15 +258,6 @@ def _regained(said: str) -> str:
 
 
 # What the network does
-
-
-def _chain(cause: BaseException | None) -> Iterator[BaseException]:
-    seen: set[int] = set()
-    while cause is not None and id(cause) not in seen:
-        seen.add(id(cause))
-        yield cause
-        inner = cause.exceptions[0] if isinstance(cause, BaseExceptionGroup) else None
-        cause = inner or cause.__cause__ or cause.__context__
 
 
 def _network(error: BaseException, peer: Peer) -> Fault | None:

@@ -16,12 +16,13 @@ import httpx2
 
 from shammah.errors import HubError
 from shammah.loader.deadline import within
-from shammah.loader.faults import TEMPORARY, from_network, from_status, host_of, portal
+from shammah.loader.faults import TEMPORARY, from_network, from_status, portal
 from shammah.loader.meter import Meter
 from shammah.loader.part import Part, present, sound
 from shammah.loader.patience import STALL, Patience
 from shammah.loader.select import climbs, storable
 from shammah.models.protocol import Downloading, ListedFile
+from shammah.network import host_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -5,12 +5,13 @@ from __future__ import annotations
 import errno
 import socket
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import httpx2
 
 from shammah.errors import HubError
+from shammah.network import causes
 
 PORTAL = "Open a web page in a browser: this network may ask for a sign-in first. Otherwise check HF_ENDPOINT"
 WAIT = "Try again in a while; what was fetched is kept"
@@ -48,11 +49,6 @@ _CODES = {
 """The hub's own words for its errors, in the header X-Error-Code."""
 
 
-def host_of(endpoint: str) -> str:
-    """What people know the hub by: the host in its address."""
-    return endpoint.partition("://")[2].partition("/")[0].rpartition("@")[2] or endpoint
-
-
 def from_status(status: int, headers: Mapping[str, str], what: str, host: str) -> HubError:
     """The error that an HTTP status means; `what` is the repository or the file that was asked for."""
     refused = "credentials" in headers.get("X-Error-Message", "").lower()
@@ -77,7 +73,7 @@ def from_network(cause: BaseException, host: str) -> HubError:
     `host` is named where the failure does not tell which host was asked.
     """
     host = _asked(cause) or host
-    for error in reversed(list(_chain(cause))):
+    for error in reversed(list(causes(cause))):
         if found := _known(error, host):
             return found
     return HubError(f"{host} cannot be reached: {cause or type(cause).__name__}", hint=NETWORK, retryable=True)
@@ -110,12 +106,6 @@ def _asked(cause: BaseException) -> str:
         return cause.request.url.netloc.decode("ascii")
     except RuntimeError:  # It failed before there was a request.
         return ""
-
-
-def _chain(cause: BaseException | None) -> Iterator[BaseException]:
-    while cause is not None:
-        yield cause
-        cause = cause.__cause__ or cause.__context__
 
 
 def _known(error: BaseException, host: str) -> HubError | None:

@@ -15,9 +15,10 @@ from huggingface_hub.utils import build_hf_headers, hf_raise_for_status  # type:
 
 from shammah.errors import HubError
 from shammah.loader.deadline import within
-from shammah.loader.faults import from_network, from_status, host_of, portal, silent
+from shammah.loader.faults import from_network, from_status, portal, silent
 from shammah.loader.select import climbs, storable
 from shammah.models.protocol import ListedFile
+from shammah.network import host_of
 
 DEADLINE = 25.0
 """Seconds for a whole listing, name look-up included: a failure should be on the screen within 30."""

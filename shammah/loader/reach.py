@@ -11,8 +11,9 @@ import sys
 
 import httpx2
 
-from shammah.loader.faults import from_network, host_of
+from shammah.loader.faults import from_network
 from shammah.local.trial import MARK
+from shammah.network import host_of
 
 
 def main() -> int:

@@ -219,10 +219,7 @@ class Bootstrap:
             source.repo, str(self._plan.models), source.file, endpoint=self._plan.endpoint,
             offline=bool(self._plan.forbidden), keep_download=self._plan.keep_download, threads=self._plan.threads,
         )  # fmt: skip
-        try:
-            self._loader = LoaderProcess(request, self._plan.loader_environment, self._plan.logs / "loader.log")
-        except OSError as cause:
-            raise HubError(f"The loader cannot be started: {cause}", hint="Run shammah doctor") from cause
+        self._loader = LoaderProcess(request, self._plan.loader_environment, self._plan.logs / "loader.log")
         if self._closed.is_set():
             self._loader.kill()
         for reply in self._loader.replies():

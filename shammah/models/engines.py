@@ -257,8 +257,8 @@ class LocalModels(Mapping[str, LocalEngine]):
         return f"only {size_text(free)} are free of the {self._reserve_gb:g} GB of memory for other programs"
 
     def answering(self, facts: Facts) -> LocalEngine:
-        """The engine that would answer now."""
-        return self[choose(facts).engine]
+        """The engine that would answer now, if Claude is not asked."""
+        return self[choose(replace(facts, mode="local")).engine]
 
     def warm(self, facts: Facts, messages: Sequence[Message]) -> None:
         """Have the engine that would answer read the conversation in the background, and any that comes later."""

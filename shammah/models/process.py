@@ -9,6 +9,7 @@ from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 
 from shammah.engine import TICK
+from shammah.errors import HubError
 from shammah.local.process import log_file
 from shammah.models.protocol import Failed, Fetch, Prepared, Reply, decode, encode
 from shammah.pipes import command, end, spawn
@@ -18,9 +19,12 @@ class LoaderProcess:
     """One loader at work on one request."""
 
     def __init__(self, request: Fetch, environment: Mapping[str, str], log: Path | None) -> None:
-        """Start it; raises OSError where the system starts no process."""
-        with log_file(log) as errors:
-            self._process = spawn(command("shammah.loader"), environment, errors)
+        """Start it; raises HubError where the system starts no process."""
+        try:
+            with log_file(log) as errors:
+                self._process = spawn(command("shammah.loader"), environment, errors)
+        except OSError as cause:
+            raise HubError(f"The loader cannot be started: {cause}", hint="Run shammah doctor") from cause
         assert self._process.stdin is not None
         with contextlib.suppress(OSError):  # It died at once; `replies` tells so.
             self._process.stdin.write(encode(request))

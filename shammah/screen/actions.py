@@ -282,7 +282,7 @@ def doctor(chat: Chat, _argument: str) -> None:
     facts = chat.chosen.facts()
     claude = reports.claude(facts, chat.engines.cloud.warning)
     try:
-        folder = chat.engines.models.answering(replace(facts, mode="local")).spec.folder
+        folder = chat.engines.models.answering(facts).spec.folder
     except EngineError:  # None is to run here; the providers are looked at all the same.
         folder = STARTER
     hub = "" if chat.chosen.no_fetching else chat.engines.models.hub

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import replace
 
 from shammah.attachments import Attachment, named_files, named_in_vain, read_file, secret_of, with_files
 from shammah.cloud.spending import Spending
@@ -146,5 +145,4 @@ class Chat:
         if is_command(text):
             return
         with contextlib.suppress(EngineError):
-            facts = replace(self.chosen.facts(), mode="local")
-            self.engines.models.read_ahead(facts, [*self.session.messages(), Message("user", text)])
+            self.engines.models.read_ahead(self.chosen.facts(), [*self.session.messages(), Message("user", text)])
