@@ -246,7 +246,7 @@ def test_every_command_takes_the_option_that_an_unforeseen_error_names(line: str
     assert subcommands().parse_args([*line.split(), "--verbose"]).verbose
 
 
-def test_every_command_with_its_own_arguments_is_known_by_its_first_word(capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_command_with_its_own_arguments_is_known_by_its_first_word() -> None:
     with pytest.raises(UsageError, match="invalid choice") as refused:
         subcommands().parse_args(["no-such-command"])
     assert set(re.findall(r"\w+", str(refused.value).partition("choose from")[2])) == set(cli._GROUPS)
