@@ -171,7 +171,9 @@ def test_what_cannot_be_reached_is_told(make: Made) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
-        refused = make(url=f"http://127.0.0.1:{port}").fails()
+        room = make(url=f"http://127.0.0.1:{port}")
+        refused = room.fails()
+        assert room.spending.today().requests == 0
     assert f"127.0.0.1:{port} refuses the connection" in str(refused)
     unknown = make(url="http://no-such-host.invalid").fails()
     assert "No address is known for no-such-host.invalid" in str(unknown)

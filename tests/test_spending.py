@@ -52,6 +52,15 @@ def test_a_request_is_counted_at_its_most_and_then_at_its_cost(spending: Spendin
     assert spending.today() == Day(0.0625, 0, 1, TODAY, counted_usd=0.0625)
 
 
+def test_a_request_of_which_nothing_left_was_none(spending: Spending) -> None:
+    spending.withdraw(spending.reserve("m", 5.0, 5.0))
+    assert spending.today() == Day(0.0, 0, 0, TODAY)
+    ticket = spending.reserve("m", 5.0, 5.0)
+    spending.settle(ticket, 0.5, False)
+    spending.withdraw(ticket)
+    assert spending.today() == Day(0.5, 0, 1, TODAY, counted_usd=0.5)
+
+
 def test_a_cost_that_is_not_known_counts_at_its_most_and_is_told_as_unknown(spending: Spending) -> None:
     spending.settle(spending.reserve("claude-opus-5-5", 0.25, 5.0), None, False)
     spending.settle(spending.reserve("claude-haiku-4-5", 0.25, 5.0), 0.125, True)

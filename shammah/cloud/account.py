@@ -68,7 +68,10 @@ class Account:
     def close(self) -> None:
         """Tell the budget what it came to."""
         spent = self.spent()
-        self._spending.settle(self._ticket, spent.cost_usd, spent.estimated)
+        if spent.sent_bytes:
+            self._spending.settle(self._ticket, spent.cost_usd, spent.estimated)
+        else:
+            self._spending.withdraw(self._ticket)
 
     def _billed(self, now: Billed) -> Billed:
         return now if self._final else replace(now, output=max(now.output, self._said))

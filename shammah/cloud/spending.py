@@ -87,6 +87,11 @@ class Spending:
                 (_now(), None if cost_usd is None else _amount(cost_usd), estimated, ticket),
             )
 
+    def withdraw(self, ticket: int) -> None:
+        """Say that nothing of a request has left: it was none. Where that cannot be written, the reservation counts."""
+        with contextlib.suppress(CloudError), self._writing() as database:
+            database.execute("DELETE FROM requests WHERE ticket = ? AND settled IS NULL", (ticket,))
+
     def today(self) -> Day:
         """What this calendar day has cost until now.
 
