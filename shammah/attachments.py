@@ -85,6 +85,14 @@ def reason(cause: Exception) -> str:
     return getattr(cause, "strerror", None) or str(cause)
 
 
+def is_pipe(name: str) -> bool:
+    """Whether reading it waits for another program, for ever where none writes to it."""
+    try:
+        return Path(name).expanduser().is_fifo()
+    except NO_PATH:
+        return False
+
+
 def with_files(question: str, files: Sequence[Attachment]) -> str:
     """The question, and below it each file between fences that its text does not contain."""
     parts = [question] if question.strip() else []

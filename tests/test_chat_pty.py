@@ -648,6 +648,11 @@ def test_a_file_goes_with_the_question(prompt: Terminal) -> None:
     assert "error: absent.txt cannot be read" in prompt.ask("/file absent.txt")
 
 
+def test_a_pipe_that_nobody_writes_to_does_not_stop_the_chat(prompt: Terminal) -> None:
+    os.mkfifo(prompt.home.parent / "pipe")
+    assert "error: pipe is a pipe" in prompt.ask("/file pipe")
+
+
 def test_a_file_goes_once_and_not_with_another_conversation(prompt: Terminal) -> None:
     (prompt.home.parent / "notes.txt").write_text("badgers sleep in setts")
     (prompt.home.parent / ".env").write_text("PASSWORD=badger")

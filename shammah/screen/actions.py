@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from shammah.attachments import NO_PATH, reason, with_files
+from shammah.attachments import NO_PATH, is_pipe, reason, with_files
 from shammah.errors import EngineError, UsageError
 from shammah.paths import STARTER
 from shammah.router import AskedFor, Mode, may_leave
@@ -202,6 +202,8 @@ def file(chat: Chat, argument: str) -> None:
     name = _unquoted(argument)
     if not name:
         raise UsageError("/file needs a path", hint="Type /file PATH, or @PATH inside a question")
+    if is_pipe(name):
+        raise UsageError(f"{name} is a pipe", hint="Write what it gives into a file first, or start shammah with -f")
     attached = chat.attach(name)
     chat.out.note(f"{attached.shown} goes with the next question.")
 
