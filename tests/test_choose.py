@@ -204,7 +204,10 @@ def test_a_model_that_is_too_large_is_refused_with_the_numbers_and_the_next_smal
         check_memory(find("7b").needs, 3 * GB, 4096, 1.0)
     assert "Qwen2.5-7B-Instruct needs about" in str(caught.value)
     assert "2.0 GB are free beside the 1 GB for other programs" in str(caught.value)
-    assert "shammah models use 1.5b" in caught.value.hint
+    assert "shammah models use 1.5b takes" in caught.value.hint
+    with pytest.raises(ModelError) as caught:
+        check_memory(find("7b", "coder").needs, 3 * GB, 4096, 1.0, "coder")
+    assert "shammah models use 1.5b coder takes" in caught.value.hint
 
 
 def test_where_no_size_fits_the_starter_is_named() -> None:

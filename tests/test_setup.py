@@ -354,6 +354,7 @@ def test_another_size_takes_the_place_of_a_repository(home: Home) -> None:
     assert load(home.config).local.repo == "owner/name"
     answers, person = interview(home, "1.5b coder", "later", "", "")
     assert "Model [owner/name]: " in person.said
+    assert "Later means when you run: shammah models pull 1.5b coder" in person.text
     local = (kept(home, answers), load(home.config).local)[1]
     assert (local.repo, local.size, local.variant) == ("", "1.5b", "coder")
     assert "# mine" in home.config.read_text()

@@ -103,7 +103,8 @@ def check_memory(name: str, folder: Path, context: int, reserve_gb: float) -> No
         return  # The worker tells what is wrong with the folder.
     needs = catalog.needs_of_folder(name, weights, config)
     if needs is not None:
-        choose.check_memory(needs, memory().available, context, reserve_gb)
+        variant = next((model.variant for model in catalog.FAMILY if model.name == name), "instruct")
+        choose.check_memory(needs, memory().available, context, reserve_gb, variant)
 
 
 def check_before_fetch(source: Source, context: int, reserve_gb: float) -> None:

@@ -9,6 +9,7 @@ from typing import Literal
 from shammah.errors import ModelError
 from shammah.models.catalog import Model, Needs, Shape, of_variant, size_text
 from shammah.models.machine import Machine
+from shammah.models.names import name_of
 
 PATIENCE = 8.0
 """Tokens per second that a chat needs at least; people read at five to eight."""
@@ -206,7 +207,8 @@ def check_memory(needs: Needs, available: int, context: int, reserve_gb: float, 
     if peak <= free:
         return
     least = min(free, peak - 1)
-    smaller = [model.size for model in of_variant(variant) if model.exists and model.needs.peak(context) <= least]
+    fitting = (model for model in of_variant(variant) if model.exists and model.needs.peak(context) <= least)
+    smaller = [name_of(model) for model in fitting]
     instead = f"shammah models use {smaller[-1] if smaller else 'starter'} takes the next smaller that fits"
     raise ModelError(
         f"{needs.name} needs {_memory(peak, free, reserve_gb)}",

@@ -15,6 +15,7 @@ from shammah.config import Config
 from shammah.environment import Environment
 from shammah.models import automatic, store
 from shammah.models.machine import Machine
+from shammah.models.names import name_of
 from shammah.models.store import is_repository
 from shammah.paths import Home
 from shammah.setup import questions
@@ -101,7 +102,7 @@ class Interview:
     def _fetching(self, choice: Choice, repo: str, offer: Offer | None) -> Question[bool]:
         size = f"{offer.model.download_text} come" if offer else "It comes"
         host = urlsplit(self.environment.hf_endpoint).netloc
-        name = choice.repo or (offer.model.size if offer else "")
+        name = choice.repo or (name_of(offer.model) if offer else "")
         about = (
             f"Fetch {repo.partition('/')[2]} now? {size} from {host}, while the starter answers. "
             f"Later means when you run: shammah models pull {name}"
