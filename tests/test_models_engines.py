@@ -128,6 +128,27 @@ def test_memory_that_other_programs_have_taken_is_told_with_the_numbers(
     assert told.short_of_memory.endswith("are free of the 4096 GB of memory for other programs")
 
 
+def test_a_model_that_is_begun_again_waits_for_no_room_of_the_one_beside_it(
+    make: Callable[..., LocalModels], folder: Path, tmp_path: Path
+) -> None:
+    def no_room(name: str, _folder: Path, _context: int, _reserve_gb: float) -> None:
+        if (tmp_path / "full").exists():
+            raise ModelError(f"{name} needs about 9 GB of memory", hint="Close other programs")
+
+    models = make(check_memory=no_room)
+    models.want(Local(repo=str(folder)))
+    models.start()
+    until(lambda: ready(models))
+    models.want(Local(repo="owner/name"), forbidden="Local mode fetches nothing")
+    (tmp_path / "full").touch()
+    (folder / "model.onnx").write_bytes(b"")
+    models["local"].start()
+    until(lambda: facts(models).local == "failed")
+    models.retry()
+    until(lambda: "bootstrap" not in [thread.name for thread in threading.enumerate()])
+    assert "needs about 9 GB" in facts(models).stage
+
+
 def test_the_same_settings_again_change_nothing(make: Callable[..., LocalModels], folder: Path) -> None:
     models = make()
     models.want(Local(repo=str(folder)))
@@ -254,7 +275,6 @@ def test_more_memory_to_leave_is_counted_at_the_next_try(make: Callable[..., Loc
     models.start()
     until(lambda: isinstance(models.state, Failed))
     models.want(Local(repo=str(folder)), reserve_gb=0.5)
-    models.start()
     until(lambda: ready(models))
     at_work = models["local"]
     models.want(Local(repo=str(folder)), reserve_gb=2.0)

@@ -77,8 +77,8 @@ State = Waiting | Downloading | Preparing | Loading | Ready | Failed
 class Plan:
     """How to bring a model to ready.
 
-    `forbidden` says what to do where nothing may be fetched, "" where it may; `reserve_gb` is the memory to leave to
-    the rest of the machine. Given the context and that memory, `choose` tells the source to take for `Automatic`, by
+    `forbidden` says what to do where nothing may be fetched, "" where it may; `reserve_gb` tells the memory to leave
+    to the rest of the machine. Given the context and that memory, `choose` tells the source to take for `Automatic`, by
     whether it may be fetched; `check_memory` raises ModelError where a folder's model would not fit into the memory
     that is free now, and `check_before_fetch` where a source's would not fit into all the memory there is.
     """
@@ -96,7 +96,7 @@ class Plan:
     threads: int = 0
     backend: str = "auto"
     keep_download: bool = False
-    reserve_gb: float = 0.0
+    reserve_gb: Callable[[], float] = lambda: 0.0
 
 
 class Bootstrap:
@@ -206,7 +206,7 @@ class Bootstrap:
             self._load(wanted.name, folder)
 
     def _choose(self, wanted: Automatic) -> Source:
-        return self._plan.choose(wanted, self._plan.context, self._plan.reserve_gb, not self._plan.forbidden)
+        return self._plan.choose(wanted, self._plan.context, self._plan.reserve_gb(), not self._plan.forbidden)
 
     def _fetched(self, source: Source) -> Path | None:
         """The folder that the loader checked or made; None when closed meanwhile."""
@@ -214,7 +214,7 @@ class Bootstrap:
         if self._plan.forbidden and store.is_repository(source.repo) and source.repo not in known:
             raise HubError(f"{source.name} is not on this machine", hint=self._plan.forbidden)
         if source.repo not in known:
-            self._plan.check_before_fetch(source, self._plan.context, self._plan.reserve_gb)
+            self._plan.check_before_fetch(source, self._plan.context, self._plan.reserve_gb())
         request = protocol.Fetch(
             source.repo, str(self._plan.models), source.file, endpoint=self._plan.endpoint,
             offline=bool(self._plan.forbidden), keep_download=self._plan.keep_download, threads=self._plan.threads,
@@ -244,7 +244,7 @@ class Bootstrap:
     def _check_memory(self, name: str, folder: Path) -> None:
         plan = self._plan
         try:
-            plan.check_memory(name, folder, plan.context, plan.reserve_gb)
+            plan.check_memory(name, folder, plan.context, plan.reserve_gb())
         except ModelError:
             if not self._is_beside():
                 raise
@@ -253,7 +253,7 @@ class Bootstrap:
             if (other := self._room.get()) is None:
                 return
             other.close()
-            plan.check_memory(name, folder, plan.context, plan.reserve_gb)
+            plan.check_memory(name, folder, plan.context, plan.reserve_gb())
 
     def _load(self, name: str, folder: Path) -> None:
         spec = ModelSpec(name, folder, self._plan.context, self._plan.threads, self._plan.backend)

@@ -40,7 +40,6 @@ class Order:
     threads: int
     backend: str
     keep_download: bool
-    reserve_gb: float
     forbidden: str
 
 
@@ -89,14 +88,14 @@ class LocalModels(Mapping[str, LocalEngine]):
         """
         target = wanted(local) if local.enabled else None
         self._want_starter(local)
-        self._reserve_gb = reserve_gb
+        if reserve_gb != self._reserve_gb:
+            self._reserve_gb = reserve_gb
+            self.retry()  # What did not fit may fit now.
         if target is None:
             self._end_coming()
             self._end_serving()
             return
-        order = Order(
-            target, local.context, local.threads, local.backend, local.keep_download, reserve_gb, forbidden
-        )  # fmt: skip
+        order = Order(target, local.context, local.threads, local.backend, local.keep_download, forbidden)
         if self._keeps(self._serving, order):
             self._end_coming()
         elif not self._keeps(self._coming, order):
@@ -120,7 +119,7 @@ class LocalModels(Mapping[str, LocalEngine]):
             threads=order.threads,
             backend=order.backend,
             keep_download=order.keep_download,
-            reserve_gb=order.reserve_gb,
+            reserve_gb=lambda: self._reserve_gb,
             forbidden=self._plan.forbidden or order.forbidden,
         )
         beside = self._serving is not None and self._serving[1].engine is not None
@@ -132,22 +131,22 @@ class LocalModels(Mapping[str, LocalEngine]):
             self._serving = made
 
     def _bootstrap(self, target: Wanted, plan: Plan) -> Bootstrap:
-        return Bootstrap(
+        made = Bootstrap(
             target,
             plan,
-            is_beside=lambda: self._coming is not None,
+            is_beside=lambda: self._serving is not None and self._coming is not None and self._coming[1] is made,
             conversation=lambda: self._conversation,
             on_change=self._on_change,
         )
+        return made
 
     @staticmethod
     def _keeps(current: tuple[Order, Bootstrap] | None, order: Order) -> bool:
-        """Whether what runs is what is ordered; what may be fetched, and fits, matters only until it is here."""
+        """Whether what runs is what is ordered; whether it may be fetched matters only until it is here."""
         if current is None:
             return False
         had, bootstrap = current
-        as_loaded = replace(had, reserve_gb=order.reserve_gb, forbidden=order.forbidden)
-        return had == order or (bootstrap.engine is not None and as_loaded == order)
+        return had == order or (bootstrap.engine is not None and replace(had, forbidden=order.forbidden) == order)
 
     def _end_coming(self) -> None:
         if self._coming:
@@ -188,12 +187,15 @@ class LocalModels(Mapping[str, LocalEngine]):
         due = time.monotonic() - bootstrap.failed_at > RETRY_AFTER
         return bootstrap.engine is None and isinstance(state, Failed) and state.retryable and due
 
-    def settle(self) -> None:
-        """Between two answers: a model that has become ready, or needs the room, takes the place of the one before."""
+    def settle(self, *, asked: bool = False) -> None:
+        """Between two answers: a model that has become ready, or needs the room, takes the place of the one before.
+
+        One that only needs the room waits where a question was `asked`, which the one before can answer now.
+        """
         if self._serving is None or self._coming is None:
             return
         old, new = self._serving[1], self._coming[1]
-        if new.crowded:
+        if new.crowded and not asked:
             self._serving, self._coming = self._coming, None
             new.take_room(old)
         elif isinstance(new.state, Ready):

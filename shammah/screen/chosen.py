@@ -167,4 +167,4 @@ class Chosen:
                     models.want(self._accepted, reserve_gb=reserve_gb, forbidden=forbidden)
                 place = self.settings.place("local.repo")
                 raise ConfigError(f"local.repo{place}: {error}", hint=error.hint) from error
-        models.settle()
+        models.settle(asked=True)

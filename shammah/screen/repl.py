@@ -62,6 +62,7 @@ class Chat:
 
     def _read(self, prompt: LineReader, edit: Edit) -> str:
         """The next line; EOFError where the person leaves."""
+        self.engines.models.settle()  # A terminal of lines paints no bottom line, where this is done else.
         self._keyboard.take_interrupt()  # One that came too late for the answer is not meant for the next.
         vi = self.chosen.config.chat.editing_mode == "vi"
         line = prompt.read(edit.text, vi=vi, in_editor=edit.in_editor)
