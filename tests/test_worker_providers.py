@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -211,14 +212,19 @@ def test_a_provider_that_fails_in_an_answer_is_not_taken_again(model: Path) -> N
     assert choose(model, "auto", THREADS, CONTEXT, look, rivals_command).winner == CPU
 
 
-def test_a_provider_that_fails_in_an_answer_where_the_cpu_fails_too_is_told(model: Path) -> None:
+def test_a_provider_that_fails_where_the_cpu_fails_too_is_told_and_ends_the_worker(model: Path) -> None:
     replies: list[Reply] = []
-    service = Service(replies.append, Inbox())
+    inbox = Inbox()
+    service = Service(replies.append, inbox)
     service.carry_out(Load(1, str(model), CONTEXT, THREADS))
     # Without a graphics card, the CPU's model has to pass for another provider's.
     service._model.decoder.provider = rival("fast")  # type: ignore[union-attr]
     (model / "model.onnx").unlink()
-    service.carry_out(Generate(2, [Message("user", "Hello")], Options(temperature="no number")))  # type: ignore[arg-type]
+    inbox.put(Generate(2, [Message("user", "Hello")], Options(temperature="no number")))  # type: ignore[arg-type]
+    serving = threading.Thread(target=service.serve, daemon=True)
+    serving.start()
+    serving.join(30)
+    assert not serving.is_alive()
     told = replies[-1]
     assert isinstance(told, Failed)
     assert (told.request, told.fatal) == (2, True)

@@ -64,10 +64,11 @@ class Service:
         self._send = send
         self._inbox = inbox
         self._model: LoadedModel | None = None
+        self._lost = False
 
     def serve(self) -> None:
-        """Carry out requests for ever."""
-        while True:
+        """Carry out requests until one leaves no model for the next; the chat starts a new worker then."""
+        while not self._lost:
             self.carry_out(self._inbox.get())
 
     def carry_out(self, request: Request) -> None:
@@ -86,6 +87,7 @@ class Service:
             self._send(Failed(request.request, str(error), error.hint))
         except Exception as cause:  # The edge of the process: a library's error becomes a state with its cause.
             self._send(self._failed(request, cause))
+            self._lost = self._model is None
 
     def _load(self, request: Load) -> None:
         started = time.monotonic()
