@@ -13,8 +13,8 @@ from typing import IO
 
 PART = ".part-"
 """How the name of an unfinished folder begins."""
-LEFT_S = 60.0
-"""Seconds after which an unfinished file has nobody who works on it; writing one takes milliseconds."""
+LEFT_S = 3600.0
+"""Seconds after which an unfinished file has nobody who works on it, also where a file server's clock is behind."""
 READ_S, SCAN_S = 0.5, 10.0
 """Seconds that Windows may refuse a new name: while another program reads a small file, or scans a fresh large one."""
 
@@ -31,7 +31,6 @@ def replace(target: Path, data: bytes, *, alone: bool = False) -> None:
     goes at once. Raises OSError, and leaves the old file then.
     """
     begun = f".{target.name}.new-"
-    _clear(target.parent, begun, alone)
     new = target.with_name(begun + os.urandom(4).hex())
     try:
         with open_private(new, "xb") as file:
@@ -42,6 +41,8 @@ def replace(target: Path, data: bytes, *, alone: bool = False) -> None:
     except OSError:
         new.unlink(missing_ok=True)
         raise
+    with suppress(OSError):  # A folder that may be written and not read.
+        _clear(target.parent, begun, alone)
 
 
 def _clear(folder: Path, begun: str, alone: bool) -> None:

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from prompt_toolkit.history import History
 
-from shammah.config.save import replace, sole_writer
-from shammah.errors import ConfigError
-from shammah.files import open_private
+from shammah.files import open_private, replace
+from shammah.locks import locked
 
 KEPT = 2_000
 """Entries that are offered; the file is cut to them when it holds twice as many."""
+PATIENCE = 0.2
+"""Seconds to wait for another chat that is at work on the file, which takes it a millisecond unless it was stopped."""
 
 
 class InputHistory(History):
     """The input history of prompt_toolkit over a file that several chats append to.
 
-    One chat at a time appends to it or cuts it, so entries of two chats never mix, and none is cut that just came.
+    An entry is one write to a file opened for appending, so entries of two chats never mix; and one chat at a time is
+    at work on it, so that none is cut that just came.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -52,15 +55,35 @@ class InputHistory(History):
         if self._path is None:
             return
         try:
-            with sole_writer(self._path), open_private(self._path, "ab") as file:
+            with _at_work(self._path), open_private(self._path, "ab") as file:
                 file.write(json.dumps(string).encode("ascii") + b"\n")
-        except ConfigError as error:
-            self._trouble = f"What is typed cannot be kept: {error}"
+        except OSError as cause:
+            self._trouble = f"What is typed cannot be kept in {self._path}: {cause.strerror}"
 
 
 def _shorten(path: Path) -> None:
-    with contextlib.suppress(ConfigError), sole_writer(path):
-        replace(path, b"\n".join(path.read_bytes().splitlines()[-KEPT:]) + b"\n")
+    with contextlib.suppress(OSError), _at_work(path) as alone:
+        if alone:
+            replace(path, b"\n".join(path.read_bytes().splitlines()[-KEPT:]) + b"\n")
+
+
+@contextlib.contextmanager
+def _at_work(path: Path) -> Iterator[bool]:
+    """Keep other chats from the file meanwhile, and tell whether none is at work on it: typing waits for nobody long.
+
+    Where there are no locks, another may always be.
+    """
+    with open_private(path.with_name(f".{path.name}.lock"), "ab") as lock:
+        yield _soon_locked(lock.fileno())
+
+
+def _soon_locked(lock: int) -> bool:
+    deadline = time.monotonic() + PATIENCE
+    with contextlib.suppress(OSError):
+        while not (ours := locked(lock)) and time.monotonic() < deadline:
+            time.sleep(PATIENCE / 20)
+        return ours
+    return False
 
 
 def _entry(line: bytes) -> str | None:
