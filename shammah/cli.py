@@ -92,7 +92,8 @@ def _run(arguments: list[str]) -> int:
 
         return run_subcommand(arguments, environment)
     given = _parsed(arguments)
-    _refuse_own_commands(given.question)
+    if "--" not in arguments:
+        _refuse_own_commands(given.question)
     _refuse_commands_of_others(given.question)
     _refuse_wrong_values(given)
     if given.local and given.cloud:
@@ -119,7 +120,7 @@ def _refuse_own_commands(words: Sequence[str]) -> None:
     if is_subcommand(words):
         raise UsageError(
             f"Options stand before the command {' '.join(words[:2])}",
-            hint="Put them behind it; to ask this as a question, put it in quotes behind -p",
+            hint=f"shammah {words[0]} --help shows those it has; to ask this as a question, put it in quotes behind -p",
         )
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, NoReturn
@@ -19,10 +20,15 @@ TAKE_ANY_TEXT = {"-p": "--prompt", "--prompt": "--prompt", "-s": "--system", "--
 class Parser(argparse.ArgumentParser):
     """An ArgumentParser that raises UsageError instead of printing and leaving."""
 
-    @property
-    def options(self) -> Collection[str]:
-        """Every option as it is typed, and what ends them."""
-        return {*self._option_string_actions, "--"}
+    def is_option(self, word: str) -> bool:
+        """Whether a word is an option as it may be typed: with its value, or several of a letter each in one."""
+        known = self._option_string_actions
+        if word == "--" or word.partition("=")[0] in known:
+            return True
+        if not re.fullmatch(r"-\w\S+", word):
+            return False
+        letters = [known.get(f"-{letter}") for letter in word[1:]]
+        return None not in letters or (letters[0] is not None and letters[0].nargs != 0)
 
     def error(self, message: str) -> NoReturn:
         """Raise what is wrong."""
@@ -65,15 +71,15 @@ def parse(arguments: Sequence[str]) -> Arguments:
         UsageError: they are not understood.
     """
     made = parser()
-    return made.parse_args(_bound(list(arguments), made.options), Arguments())
+    return made.parse_args(_bound(list(arguments), made), Arguments())
 
 
-def _bound(arguments: list[str], options: Collection[str]) -> list[str]:
+def _bound(arguments: list[str], options: Parser) -> list[str]:
     """The arguments, with a text bound to its option: argparse takes none that begins with a dash."""
     for place, (option, text) in enumerate(pairwise(arguments)):
         if option == "--":
             break
-        if option in TAKE_ANY_TEXT and text not in options:
+        if option in TAKE_ANY_TEXT and not options.is_option(text):
             return [*arguments[:place], f"{TAKE_ANY_TEXT[option]}={text}", *_bound(arguments[place + 2 :], options)]
     return arguments
 

@@ -264,7 +264,7 @@ def test_a_command_of_another_program_is_told_what_it_is_here_and_can_be_asked(s
 def test_a_command_behind_an_option_is_told_where_its_options_go_and_can_be_asked(shammah: Run) -> None:
     told = shammah("--local", "models", "pull", "1.5b").stderr
 
-    assert "error: Options stand before the command models pull\nhint: Put them behind it" in told
+    assert "error: Options stand before the command models pull\nhint: shammah models --help shows those it has" in told
     assert "to ask this as a question, put it in quotes behind -p" in told
     assert shammah(*SHORT, "--local", "-p", "models pull 1.5b").returncode == 0
 
@@ -288,7 +288,10 @@ def test_a_text_may_begin_with_a_dash(text: str) -> None:
     assert (given.prompt, given.system, given.json, given.quiet) == (text, text, True, True)
 
 
-@pytest.mark.parametrize("words", [["-p"], ["-p", "--json"], ["-p", "--", "hello"]])
+@pytest.mark.parametrize(
+    "words",
+    [["-p"], *(["-p", word] for word in ("--json", "--", "--max-tokens=5", "-q", "-qn", "-fnotes.md", "-m7b", "-h"))],
+)
 def test_an_option_behind_another_is_no_text(words: list[str]) -> None:
     with pytest.raises(UsageError, match="expected one argument"):
         parse(words)

@@ -156,11 +156,12 @@ def go_on(chat: Chat, argument: str) -> Ask:
     other: AskedFor = "local" if receipt and receipt.route.engine == "claude" else "claude"
     private = chat.session.private or exchanges[-1].stays
     # Nobody else is asked unnamed who would not be asked a question.
-    may = other == "local" or may_leave(replace(chat.chosen.facts(), private=private))
+    facts = replace(chat.chosen.facts(), private=private)
+    may = other == "local" or may_leave(facts)
     open_to_it = may and other in chat.engines
     failed = receipt is not None and receipt.finish.reason == "failed"
     whom = _whom("/continue", argument) or (other if failed and open_to_it else "")
-    if chat.engines.answering(replace(chat.chosen.facts(), asked_for=whom)).name == "starter":
+    if chat.engines.answering(replace(facts, asked_for=whom)).name == "starter":
         raise UsageError("The starter cannot go on with an answer", hint="/retry asks the question again")
     return Ask(Question(GO_ON, private, whom))
 

@@ -56,8 +56,7 @@ def carry_out(chat: Chat, line: str) -> Step | None:
     name, _, argument = line.strip().partition(" ")
     command = find(name)
     if argument and not command.arguments:
-        hint = f"Type {name} alone, then what is to follow; Up brings this line back"
-        raise UsageError(f"{name} takes nothing after it", hint=hint)
+        raise UsageError(f"{name} takes nothing after it", hint=f"Type {name} alone, then what is to follow")
     return command.run(chat, argument.strip())
 
 
