@@ -53,12 +53,15 @@ class Local:
 
 @dataclass(frozen=True)
 class Generation:
-    """How answers are made. What is unset comes from the model's own generation_config.json."""
+    """How answers are made. Sampling that is unset comes from the model's own generation_config.json."""
 
     max_tokens: int | None = setting(
-        None, "Most tokens of one answer.", minimum=1, maximum=1_000_000, stands_for=MAX_TOKENS
+        None,
+        "Most tokens of one answer; where it is set, of one by Claude too.",
+        minimum=1,
+        maximum=1_000_000,
+        stands_for=MAX_TOKENS,
     )
-    """Unset, so that only a length that a person chose shortens the answers of Claude."""
     temperature: float | None = setting(
         None, "How freely words are chosen. 0 = always the likeliest (greedy).", minimum=0, maximum=2, sample=0.7
     )
