@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from shammah.locks import locked
 from shammah.screen.input_history import KEPT, InputHistory
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -74,6 +75,17 @@ def test_only_the_owner_may_read_it(path: Path) -> None:
         os.umask(before)
 
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_typing_waits_for_no_chat_that_was_stopped_at_work(path: Path) -> None:
+    path.write_text("".join(f"{json.dumps(str(number))}\n" for number in range(3 * KEPT)))
+    with path.with_name(".input_history.lock").open("ab") as stopped:
+        assert locked(stopped.fileno())
+        history = InputHistory(path)
+        history.store_string("typed meanwhile")
+        assert entries(path)[0] == "typed meanwhile"
+        assert history.take_trouble() is None
+        assert len(path.read_bytes().splitlines()) == 3 * KEPT + 1  # It is cut another time.
 
 
 def test_several_chats_at_once_lose_and_mix_nothing(path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from wcwidth import wcswidth
 
 from shammah.screen.toolbar import Status, bottom_line, share
 
@@ -19,9 +20,11 @@ def test_speed_and_context_are_left_out_while_they_are_not_known():
     assert bottom_line(Status("starter", "loading", "auto"), 80) == " starter answers · loading · auto"
 
 
+@pytest.mark.parametrize("engine", ["starter", "通义千问"])
 @pytest.mark.parametrize("width", range(1, 80))
-def test_it_never_exceeds_the_screen(width: int):
-    assert len(bottom_line(STATUS, width)) <= width
+def test_it_never_exceeds_the_screen(width: int, engine: str):
+    for state in ("ready", "千问 failed: 没有地址 for huggingface.co"):
+        assert wcswidth(bottom_line(replace(STATUS, engine=engine, state=state), width)) <= width
 
 
 def test_a_narrow_screen_keeps_who_answers():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from prompt_toolkit.utils import get_cwidth
+
 from shammah.engines import Engines
 from shammah.errors import EngineError
 from shammah.message import Finish
@@ -56,13 +58,13 @@ def bottom_line(status: Status, width: int) -> str:
     if status.context:
         figures.append(f"context {share(status.filled, status.context)}")
     lines = [[who, state, mode, *figures[:count]] for count in range(len(figures), -1, -1)]
-    room = width - len(_joined([who, "", mode]))
+    room = width - get_cwidth(_joined([who, "", mode]))
     if room >= SHORTENED:  # A long one tells what failed, and its beginning tells most.
         lines.append([who, _cut(state, room), mode])
     lines += [[who, mode], [who]]
     if status.notice:
         lines = [[status.notice]]
-    return next((line for line in map(_joined, lines) if len(line) <= width), _cut(_joined(lines[-1]), width))
+    return next((line for line in map(_joined, lines) if get_cwidth(line) <= width), _cut(_joined(lines[-1]), width))
 
 
 def share(filled: int, context: int) -> str:
@@ -75,4 +77,8 @@ def _joined(parts: list[str]) -> str:
 
 
 def _cut(text: str, width: int) -> str:
-    return text if len(text) <= width else text[: max(width - 1, 0)] + "…"
+    if get_cwidth(text) <= width:
+        return text
+    while get_cwidth(text) > max(width - 1, 0):
+        text = text[:-1]
+    return f"{text}…"
