@@ -76,8 +76,6 @@ def chat(given: Arguments, environment: Environment) -> int:
 
         return SetUp(environment, out, keyboard, field(keys, terminal, lines_only)).run(save) is not None
 
-    # Who names a model knows what to run; the next start without one asks.
-    first = not (given.quiet or given.model or Home(environment.home).config.exists())
     with _parts(given, environment, redraw) as parts:
         chosen = Chosen(parts.settings, parts.session, parts.engines, out)
         talk = Chat(
@@ -110,7 +108,9 @@ def chat(given: Arguments, environment: Environment) -> int:
         redraw.call = prompt.redraw
         with terminal.guarded(parts.engines.close, prompt.repaint):
             earlier = _earlier(parts, given)
-            welcome(talk, given.files, earlier, quiet=given.quiet, private=given.private, first=first)
+            # Who names a model knows what to run; the next start without one asks.
+            may_ask = not (given.quiet or given.model)
+            welcome(talk, given.files, earlier, quiet=given.quiet, private=given.private, may_ask=may_ask)
             talk.run(prompt)
     return DONE
 

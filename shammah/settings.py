@@ -76,6 +76,10 @@ class Settings:
         self._overrides[key] = value
         self._config = with_value(self._config, key, value)
 
+    def says(self, key: str) -> bool:
+        """Whether the file or the command line sets it, be it to its default."""
+        return key in self._overrides or bool(self.place(key))
+
     def place(self, key: str) -> str:
         """Where the file sets it, as " (config.toml line 3)"; "" where it does not, or is not what counts."""
         section, _, name = key.partition(".")

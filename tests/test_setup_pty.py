@@ -148,6 +148,30 @@ def test_who_stops_gets_a_chat_that_fetches_nothing(home: Path, hub: Hub, number
     assert not hub.asked
 
 
+def test_settings_are_no_answer_to_the_set_up(home: Path, hub: Hub) -> None:
+    with first_run(home, hub) as chat:
+        until_asked(chat, MODEL)
+        chat.press(CTRL_C)
+        until_chat(chat)
+        chat.ask("/set chat.markdown false")
+    with first_run(home, hub, "-q") as chat:
+        chat.wait_ready()
+        chat.until(lambda: "No larger model is on" in chat.ask("/status"), "what is missing is not told")
+    with first_run(home, hub) as chat:
+        until_asked(chat, MODEL)
+    assert not hub.asked
+
+
+def test_a_file_of_settings_that_goes_away_is_no_consent(home: Path, hub: Hub) -> None:
+    (home / "config.toml").write_text('[local]\nsize = "starter"\n')
+    with first_run(home, hub) as chat:
+        chat.wait_ready()
+        (home / "config.toml").unlink()
+        chat.ask("how do I leave the chat?")
+        assert "starter" in chat.ask("/status")
+    assert not hub.asked
+
+
 def test_a_window_that_changes_its_size_at_every_question_changes_no_answer(home: Path, hub: Hub) -> None:
     with first_run(home, hub) as chat:
         for prompt, text in (*ASKED, ("Yes or no [yes]", "no")):

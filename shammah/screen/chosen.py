@@ -19,6 +19,9 @@ from shammah.settings import Settings
 
 LOCAL_MODE = "Local mode fetches nothing: /auto allows it, or run shammah models pull NAME"
 FETCHING_OFF = "Fetching is off: /set local.fetch true allows it, or run shammah models pull NAME"
+UNASKED = "Nobody has agreed to fetch a model yet: /setup asks, or run shammah models pull NAME"
+ANSWERS = ("local.enabled", "local.size", "local.repo", "local.fetch", "cloud.allowed")
+"""Settings of which one is in config.toml when the set-up was answered, or a person wrote what they want."""
 MODES: dict[Mode, str] = {
     "auto": "auto: the router chooses who answers",
     "local": "local: only models on this machine answer",
@@ -64,7 +67,11 @@ class Chosen:
     @property
     def no_fetching(self) -> str:
         """Why no model may be fetched, and what allows it; "" where one may."""
-        return LOCAL_MODE if self.mode == "local" else "" if self.config.local.fetch else FETCHING_OFF
+        if self.mode == "local":
+            return LOCAL_MODE
+        if not self.config.local.fetch:
+            return FETCHING_OFF
+        return "" if any(map(self.settings.says, ANSWERS)) else UNASKED
 
     def facts(self, messages: Sequence[Message] = ()) -> Facts:
         """What the router needs to know now; of a conversation with these messages, also how long it is."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from shammah.errors import ShammahError
 from shammah.history.store import Conversation
-from shammah.screen.chosen import Chosen
+from shammah.screen.chosen import UNASKED, Chosen
 from shammah.session import WHOLLY
 
 if TYPE_CHECKING:
@@ -27,18 +27,23 @@ def welcome(
     *,
     quiet: bool,
     private: bool = False,
-    first: bool = False,
+    may_ask: bool = False,
 ) -> None:
-    """A word of welcome, at the first run the set-up, the files of the command line, and what to go on with."""
+    """A word of welcome, the set-up where it was not answered yet, and what the command line brought.
+
+    `may_ask` tells whether the set-up may ask its questions now.
+    """
     if not quiet:
         kept = private or (earlier is not None and earlier.private)
         reads = STAYS if kept else _who_reads(chat.chosen)
         chat.out.note(f"shammah · {reads} · /help shows what there is")
-    if first:
+    models = chat.engines.models
+    if may_ask and not chat.chosen.settings.path.exists():
         set_up(chat, first=True)
     else:
         chat.chosen.take_up()
-    models = chat.engines.models
+        if may_ask and chat.chosen.no_fetching == UNASKED and models.absent and models.hub:
+            set_up(chat, first=True)
     if not quiet and models.absent and models.hub and not chat.chosen.no_fetching:
         model = models.state.model if models.state and models.state.model else "A larger model that fits"
         chat.out.note(f"{model} is fetched from {models.hub} in the background; /local prevents it.")
