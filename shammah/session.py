@@ -301,7 +301,7 @@ def _stays(private: str, engine: str, earlier: Sequence[Exchange]) -> str:
 
 def _remembered(turn: Turn, earlier: Sequence[Exchange]) -> Exchange:
     """The exchange of a turn; where asking again brought no answer, with the one before."""
-    answered = next((one for one in [turn, *reversed(turn.former)] if one.answer), turn)
+    answered = turn.answered
     stays = _stays(turn.private, answered.origin.engine, earlier)
     complete = answered.reason == "stop"
     return Exchange(turn.question, answered.answer, turn.id, turn.private, stays, complete)

@@ -19,6 +19,7 @@ if os.name == "nt":
 
 import psutil
 
+from shammah.history.opening import open_store
 from shammah.screen.commands import COMMANDS
 from shammah.screen.keys import KEYS
 from shammah.screen.safe_text import safe_text
@@ -663,6 +664,10 @@ def test_a_file_goes_once_and_not_with_another_conversation(prompt: Terminal) ->
     kept = prompt.ask("/file .env")
     assert ".env (15 characters, which keeps the question on this machine" in kept
     assert "Not sent with it: .env." in prompt.ask("/new")
+    prompt.ask("/file .env")
+    with open_store(prompt.home / "history.db") as store:
+        last = store.conversations(1)[0].id
+    assert "Not sent with it: .env." in prompt.ask(f"/resume {last}")
     prompt.ask("hello")
     assert turns(prompt.home)[-1][0] == "hello"
 

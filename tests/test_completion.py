@@ -8,6 +8,7 @@ import pytest
 from prompt_toolkit.completion import CompleteEvent
 from prompt_toolkit.document import Document
 
+from shammah.attachments import named_files
 from shammah.screen.completion import ChatCompleter
 
 
@@ -36,6 +37,13 @@ def test_arguments_are_offered_by_their_kind() -> None:
 def test_paths_are_offered_where_a_file_is_named(before: str, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("x", encoding="utf-8")
     assert offered(f"{before}{tmp_path}/no") == ["tes.txt"]
+
+
+@pytest.mark.parametrize("start", ["@{}/my", '@"{}/my', '@"{}/my fi'])
+def test_a_path_with_a_blank_is_offered_in_quotes_as_it_is_read(start: str, tmp_path: Path) -> None:
+    (tmp_path / "my file.txt").write_text("x", encoding="utf-8")
+    assert offered(f"see {start.format(tmp_path)}") == [f'@"{tmp_path}/my file.txt"']
+    assert [file.text for file in named_files(f'see @"{tmp_path}/my file.txt"')] == ["x"]
 
 
 @pytest.mark.parametrize("text", ["", "hello", "hello wor", "/undo x"])

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -491,6 +491,9 @@ def test_each_former_answer_is_kept_the_oldest_first(store: Store) -> None:
         store.finish(turn.id, Finish("stop"), STARTER, tail=answer)
     (found,) = store.turns(turn.conversation)
     assert [former.answer for former in found.former] == ["1", "2"]
+    assert found.answered is found
+    assert replace(found, answer="").answered.answer == "2"
+    assert replace(found, answer="", former=()).answered.answer == ""
 
 
 def test_undo_of_a_question_asked_again_takes_back_nothing_else(store: Store) -> None:

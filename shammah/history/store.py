@@ -90,6 +90,11 @@ class Turn:
     retries: int | None
     former: tuple[Turn, ...] = ()
 
+    @property
+    def answered(self) -> Turn:
+        """The newest of its tries that brought an answer; itself where none did."""
+        return next((one for one in [self, *reversed(self.former)] if one.answer), self)
+
 
 @dataclass(frozen=True)
 class Cost:

@@ -36,8 +36,7 @@ def new(chat: Chat, _argument: str) -> None:
     """Begin another conversation."""
     chat.session.new(chat.chosen.config.chat.system)
     chat.out.note("A new conversation. The one before stays in the history; /sessions lists it.")
-    if left := chat.detach():
-        chat.out.note(f"Not sent with it: {', '.join(file.name for file in left)}.")
+    _leave_files(chat)
 
 
 def model(chat: Chat, argument: str) -> None:
@@ -249,6 +248,12 @@ def export(chat: Chat, argument: str) -> None:
         save(chat, argument)
 
 
+def _leave_files(chat: Chat) -> None:
+    """Send no file into another conversation than it was meant for."""
+    if left := chat.detach():
+        chat.out.note(f"Not sent with it: {', '.join(file.name for file in left)}.")
+
+
 def sessions(chat: Chat, _argument: str) -> None:
     """List past conversations."""
     chat.out.rows(reports.conversations(chat.store))
@@ -258,6 +263,7 @@ def resume(chat: Chat, argument: str) -> None:
     """Go on with a past conversation."""
     if argument:
         chat.resume(chat.store.find(argument))
+        _leave_files(chat)
         return
     sessions(chat, argument)
     chat.out.note("/resume ID goes on with one of them.")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
 
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion, PathCompleter
 from prompt_toolkit.document import Document
@@ -12,6 +14,7 @@ from shammah.models.names import SETTINGS
 from shammah.screen.commands import COMMANDS, Completes
 
 Words = Callable[[], Iterable[str]]
+_AT_PATH = re.compile(r'(?<!\S)@(?:"([^"\n]*)|([^"\s]\S*)?)$')
 
 
 class ChatCompleter(Completer):
@@ -31,10 +34,10 @@ class ChatCompleter(Completer):
     def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterable[Completion]:
         """Candidates for what stands before the cursor."""
         text = document.text_before_cursor
-        last = text.rsplit(maxsplit=1)[-1] if text and not text[-1].isspace() else ""
-        if last.startswith("@"):
-            return self._complete_path(last[1:], complete_event)
+        if named := _AT_PATH.search(text):
+            return self._complete_named(named, complete_event)
         if text.startswith("!"):
+            last = text.rsplit(maxsplit=1)[-1] if not text[-1].isspace() else ""
             return self._complete_path(last, complete_event)
         if not text.startswith("/"):
             return []
@@ -55,6 +58,17 @@ class ChatCompleter(Completer):
         if kind in self._words:
             return _starting(argument, self._words[kind]())
         return []
+
+    def _complete_named(self, named: re.Match[str], event: CompleteEvent) -> Iterator[Completion]:
+        """Paths behind an @, in quotes where a blank would end them."""
+        start = named[1] or named[2] or ""
+        for found in self._complete_path(start, event):
+            path = start[: len(start) + found.start_position] + found.text
+            if " " in path:
+                closed = "" if Path(path).expanduser().is_dir() else '"'
+                yield Completion(f'@"{path}{closed}', -len(named[0]), found.display)
+            else:
+                yield found
 
     def _complete_path(self, start: str, event: CompleteEvent) -> Iterable[Completion]:
         return self._paths.get_completions(Document(start), event)

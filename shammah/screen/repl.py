@@ -123,10 +123,11 @@ class Chat:
         """Go on with a past conversation: show its end, and have the model read it in the background."""
         turns = self.session.resume(conversation)
         if turns:
-            ending = {"interrupted": " … (interrupted)", "failed": " … (failed)"}.get(turns[-1].reason, "")
+            last = turns[-1].answered
+            ending = {"interrupted": " … (interrupted)", "failed": " … (failed)"}.get(last.reason, "")
             self.out.say(f"› {turns[-1].question}")
             answer = self.out.answer(self.chosen.config.chat.markdown)
-            answer.write(f"{turns[-1].answer}{ending}")
+            answer.write(f"{last.answer}{ending}")
             answer.end()
         self.out.note(f"{reports.turns(len(turns))} of {conversation.id} {'is' if len(turns) == 1 else 'are'} back.")
         self.engines.warm(self.chosen.facts(), self.session.messages())
