@@ -173,6 +173,7 @@ def test_a_byte_order_mark_and_windows_line_ends_are_fine(path: Path) -> None:
         ("chat.system = 2024-01-01", "chat.system must be text in quotes, not a date or time", "For example"),
         ("\nlocal.size = 7b", "(config.toml line 2, column ", "left as it is"),
         ("routing.mode = local", "Invalid value (config.toml line 1, column 16)", "Text stands in quotes"),
+        ("local.enabled = True\n", "Invalid value (config.toml line 1, column 17)", "in small letters"),
         ('local.size = "7b"\nlocal.size = "3b"', "Cannot overwrite a value (config.toml line 2", "Mend that line"),
         (f"a = 1\nb = {'9' * 5000}\nc = 2", "(config.toml line 2)", "Mend or remove"),
         (f"a = 1\n\nb = {'[' * 5000}{']' * 5000}", "(config.toml line 3)", "Mend or remove"),

@@ -51,7 +51,11 @@ class Source:
             return tomli.loads(self.text)
         except tomli.TOMLDecodeError as cause:
             place = f"{self.name} line {cause.lineno}, column {cause.colno}"
-            hint = "Text stands in quotes" if cause.msg == "Invalid value" else "Mend that line"
+            hint = "Mend that line"
+            if cause.msg == "Invalid value":
+                word = self.text[cause.pos :].partition("\n")[0].strip()
+                truth = word.lower() in ("true", "false")
+                hint = "true and false are written in small letters" if truth else "Text stands in quotes"
             raise ConfigError(f"{cause.msg} ({place})", hint=f"{hint}; the file is left as it is") from cause
         except (ValueError, RecursionError) as cause:
             place = f"{self.name} line {self._line_beyond_the_parser()}"
