@@ -43,6 +43,8 @@ class Settings:
         self._watch = Watch(path)
         self._overrides = dict(overrides or {})
         self._config = self._overridden(Config())
+        self._said: frozenset[str] = frozenset()
+        """The keys that the file sets, when it was good last."""
 
     def current(self) -> Config:
         """The settings now, read again where the file has changed.
@@ -52,7 +54,7 @@ class Settings:
                 at first the defaults.
         """
         if self._watch.changed():
-            self._config = self._overridden(load(self.path))
+            self._take(load(self.path))
         return self._config
 
     def set(self, key: str, text: str) -> Config:
@@ -68,7 +70,7 @@ class Settings:
         config = set_values(self.path, changes)
         for key in changes:
             self._overrides.pop(key, None)
-        self._config = self._overridden(config)
+        self._take(config)
         return self._config
 
     def override(self, key: str, value: Value) -> None:
@@ -78,7 +80,7 @@ class Settings:
 
     def says(self, key: str) -> bool:
         """Whether the file or the command line sets it, be it to its default."""
-        return key in self._overrides or bool(self.place(key))
+        return key in self._overrides or key in self._said
 
     def place(self, key: str) -> str:
         """Where the file sets it, as " (config.toml line 3)"; "" where it does not, or is not what counts."""
@@ -86,6 +88,12 @@ class Settings:
         source = None if key in self._overrides else read(self.path)
         line = key_lines(source.text).get((section, name)) if source else None
         return f" ({self.path.name} line {line})" if line else ""
+
+    def _take(self, config: Config) -> None:
+        """Hold what the file says now."""
+        source = read(self.path)
+        self._said = frozenset(map(".".join, key_lines(source.text))) if source else frozenset()
+        self._config = self._overridden(config)
 
     def _overridden(self, config: Config) -> Config:
         for key, value in self._overrides.items():

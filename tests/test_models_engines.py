@@ -33,6 +33,12 @@ def fits(_name: str, _folder: Path, _context: int, _reserve_gb: float) -> None:
     """Room for everything."""
 
 
+def no_room_for_large(name: str, _folder: Path, _context: int, _reserve_gb: float) -> None:
+    """No room for the model of that name."""
+    if name == "large":
+        raise ModelError("large needs about 9 GB of memory", hint="Close other programs")
+
+
 @pytest.fixture
 def plan(home: Home) -> Plan:
     return Plan(
@@ -217,11 +223,7 @@ def test_without_room_for_both_the_old_model_goes_first(
 def test_another_model_is_wanted_while_one_waits_for_room(
     make: Callable[..., LocalModels], folder: Path, tmp_path: Path
 ) -> None:
-    def no_room_for_two(name: str, _folder: Path, _context: int, _reserve_gb: float) -> None:
-        if name == "large":
-            raise ModelError("large needs about 9 GB of memory", hint="Close other programs")
-
-    models = make(check_memory=no_room_for_two)
+    models = make(check_memory=no_room_for_large)
     models.want(Local(repo=str(folder)))
     models.start()
     until(lambda: ready(models))
@@ -237,11 +239,7 @@ def test_another_model_is_wanted_while_one_waits_for_room(
 def test_a_model_that_does_not_fit_even_alone_is_told_when_the_old_one_has_gone(
     make: Callable[..., LocalModels], folder: Path, tmp_path: Path
 ) -> None:
-    def no_room(name: str, _folder: Path, _context: int, _reserve_gb: float) -> None:
-        if name == "large":
-            raise ModelError("large needs about 9 GB of memory", hint="Close other programs")
-
-    models = make(check_memory=no_room)
+    models = make(check_memory=no_room_for_large)
     models.want(Local(repo=str(folder)))
     models.start()
     until(lambda: ready(models))

@@ -69,3 +69,19 @@ def test_the_watch_sees_a_file_come_change_and_go(path: Path) -> None:
     path.unlink()
     assert watch.changed()
     assert not watch.changed()
+
+
+def test_what_a_good_file_said_is_known_while_it_is_broken(path: Path) -> None:
+    settings = Settings(path)
+    path.write_text('local = { size = "auto" }\n[chat]\nmarkdown = true\n')
+    settings.current()
+    assert settings.says("local.size")
+    assert settings.says("chat.markdown")
+    assert not settings.says("local.fetch")
+    path.write_bytes(b"[local\xff\n")
+    with pytest.raises(ConfigError):
+        settings.current()
+    assert settings.says("local.size")
+    path.unlink()
+    settings.current()
+    assert not settings.says("local.size")

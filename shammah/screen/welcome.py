@@ -42,9 +42,9 @@ def welcome(
         set_up(chat, first=True)
     else:
         chat.chosen.take_up()
-        if may_ask and chat.chosen.no_fetching == UNASKED and models.absent and models.hub:
+        if may_ask and models.hub and chat.chosen.no_fetching == UNASKED and models.absent:
             set_up(chat, first=True)
-    if not quiet and models.absent and models.hub and not chat.chosen.no_fetching:
+    if not quiet and models.hub and not chat.chosen.no_fetching and models.absent:
         model = models.state.model if models.state and models.state.model else "A larger model that fits"
         chat.out.note(f"{model} is fetched from {models.hub} in the background; /local prevents it.")
     for name in files:
